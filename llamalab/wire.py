@@ -1,0 +1,116 @@
+"""The lesson in four pure functions: bytes -> lines -> records -> text. Everybody may enter.
+
+A student writes each of them by hand before meeting it here. They do what the student's code
+does, and stay right where the first idea goes wrong: U+0085 inside a text, a blank line, an
+error in the middle of an answer.
+
+    response.content --split_lines--> lines --load_answers--> records --join_fragments--> text
+
+Sources: the NDJSON specification (https://github.com/ndjson/ndjson-spec), RFC 8259 (JSON),
+Ollama's API reference (https://docs.ollama.com/api).
+"""
+
+import json
+from collections.abc import Iterable
+
+from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, shorten
+
+
+def split_lines(content: bytes) -> list[str]:
+    r"""Cut the body of an answer into its lines, without their newlines.
+
+    Cuts the *bytes*, where a newline is `\n` and nothing else: once decoded, `str.splitlines()`
+    would also cut at U+0085 or U+2028, which are ordinary characters inside a JSON string.
+    Blank lines are dropped, and a missing last newline is no harm. Raises `BadAnswer` where
+    the bytes are not UTF-8 (RFC 8259, section 8.1, asks for it).
+
+    >>> split_lines(b'{"response":"Yes"}\n{"response":","}\n')
+    ['{"response":"Yes"}', '{"response":","}']
+    """
+    try:
+        return [line.decode("utf-8") for line in content.split(b"\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadAnswer("The answer is not UTF-8 text.", why=str(error), do="ask again") from None
+
+
+def load_answers(lines: Iterable[str]) -> list[dict]:
+    """Turn each line into a record (a dict).
+
+    Raises `BadAnswer`, which shows the line, where one is no JSON object.
+
+    >>> load_answers(['{"response":"Yes","done":false}'])
+    [{'response': 'Yes', 'done': False}]
+    """
+    return [load_record(line) for line in lines]
+
+
+def join_fragments(answers: Iterable[dict]) -> str:
+    """Join the fragments of an answer into its text, the last record's included.
+
+    Takes the records of `/api/generate` and of `/api/chat`. Raises `BrokenStream` at an
+    `{"error": ...}` record, with the text that came before it in `.partial`.
+
+    >>> join_fragments([{"response": "Yes", "done": False}, {"response": "", "done": True}])
+    'Yes'
+    """
+    text = ""
+    for answer in answers:
+        try:
+            text += fragment_of(answer)
+        except LlamalabError as error:
+            error.partial = text
+            raise
+    return text
+
+
+def tokens_per_second(answer: dict) -> float | None:
+    """How fast the tokens came, from the last record: `eval_count` over `eval_duration` (ns).
+
+    None where the record does not say: Ollama leaves out metrics that are zero.
+
+    >>> round(tokens_per_second({"eval_count": 13, "eval_duration": 1_083_890_000}), 2)
+    11.99
+    >>> tokens_per_second({"response": "Yes", "done": False}) is None
+    True
+    """
+    count, nanoseconds = answer.get("eval_count"), answer.get("eval_duration")
+    if not count or not nanoseconds:
+        return None
+    return count / nanoseconds * 1e9
+
+
+def load_record(line: str) -> dict:
+    """One line, one record: the step `load_answers` repeats, for whoever reads line by line.
+
+    >>> load_record('{"response":"Yes","done":false}')["response"]
+    'Yes'
+    """
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        if line.lstrip().startswith("<"):
+            why, do = "it is a web page: a proxy or a Wi-Fi login answered instead", "log in there"
+        else:
+            why, do = str(error), "ask again"
+        raise BadAnswer(f"A line is not JSON: {shorten(line)}", why=why, do=do) from None
+    if not isinstance(record, dict):
+        raise BadAnswer(f"A line is JSON, but no record: {shorten(line)}", do="ask again")
+    return record
+
+
+def fragment_of(answer: dict) -> str:
+    """The text one record carries: its `response`, or in a chat its `message`'s `content`.
+
+    >>> fragment_of({"message": {"role": "assistant", "content": "Hello"}, "done": False})
+    'Hello'
+    """
+    if "error" in answer:
+        what = "The server gave up before the answer's end."
+        raise BrokenStream(what, why=str(answer["error"]), do="ask again")
+    try:
+        fragment = answer["response"] if "response" in answer else answer["message"]["content"]
+    except (KeyError, TypeError):
+        fragment = None
+    if not isinstance(fragment, str):
+        raise BadAnswer(f"A record carries no text: {shorten(str(answer))}", do="ask again")
+    return fragment
