@@ -1,0 +1,152 @@
+"""Starting and stopping the built-in server. The door of this room: `find` and the CLI enter here.
+
+    with BuiltinServer.start() as server:      in a thread of this process, on any free port
+        requests.get(server.url)
+    serve(port=11434)                          in the foreground, until Ctrl-C
+
+It listens on 127.0.0.1 and nowhere else: it knows no passwords and is there for one person.
+"""
+
+import contextlib
+import errno
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from llamalab.server.app import create_app
+
+HOST = "127.0.0.1"
+
+
+class PortTaken(OSError):
+    """The port is not to be had; the message says what to do."""
+
+
+class BuiltinServer:
+    """A server in a daemon thread; `url` is its address, such as "http://127.0.0.1:43211".
+
+    The thread has an event loop of its own and touches no signal handlers, so it runs beside
+    the kernel of a notebook and never keeps the interpreter from ending.
+    """
+
+    def __init__(self, app: Starlette, listener: socket.socket):
+        self.url = "http://{}:{}".format(*listener.getsockname())
+        self.app = app
+        self._uvicorn = Uvicorn(settings(app))
+        self._thread = threading.Thread(
+            target=self._uvicorn.run_to_the_end, args=(listener,), name="llamalab", daemon=True
+        )
+
+    @classmethod
+    def start(
+        cls, port: int = 0, speed: float = 1.0, recordings: Path | str | None = None
+    ) -> "BuiltinServer":
+        """Start a server; it accepts connections when this returns. Port 0 is any free one.
+
+        `speed` and `recordings` are as in `app.create_app`. Raises `PortTaken`, or
+        `recordings.BadRecording`.
+        """
+        server = cls(create_app(recordings, speed), listen(port))
+        server._thread.start()
+        server._uvicorn.ready.wait()
+        if not server._uvicorn.started:
+            raise RuntimeError("the built-in server did not start, the error above says why")
+        return server
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End it at once, cutting off a stream that is open. To stop twice is no harm."""
+        self._uvicorn.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> "BuiltinServer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def serve(port: int = 11434, speed: float = 1.0, recordings: Path | str | None = None) -> None:
+    """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    try:
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            BuiltinServer.start(port, speed, recordings) as server,
+        ):
+            models = ", ".join(item["name"] for item in server.app.state.source.models())
+            print(f"Server: {server.url} (llamalab's built-in server)")
+            print(f"Recordings of: {models or 'nothing'}. Stop it with Ctrl-C.", flush=True)
+            while server.running:
+                time.sleep(1)  # interrupted by a signal on every system, as a lock is not
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on `port` of 127.0.0.1 and shares it with nobody."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if sys.platform == "win32":  # there, SO_REUSEADDR would let two programs have one port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        why = {
+            errno.EADDRINUSE: "is taken, perhaps by Ollama or by another llamalab",
+            errno.EACCES: "is not for us, this system says",
+        }.get(error.errno)
+        if why is None:
+            raise
+        raise PortTaken(f"Port {port} {why}: llamalab serve --port {port + 1}") from None
+    return listener
+
+
+def settings(app: Starlette) -> uvicorn.Config:
+    """uvicorn as Ollama's transport: one chunk per record, no header but Date, no log."""
+    return uvicorn.Config(
+        app,
+        http="h11",
+        loop="asyncio",
+        interface="asgi3",
+        ws="none",
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,  # a notebook's logging is not ours to set up
+        log_level="critical",  # what matters, `app.failed` logs
+        timeout_keep_alive=3600,  # seconds; Ollama never hangs up on a reader who thinks
+        timeout_graceful_shutdown=0,  # nor does the end wait for one
+    )
+
+
+class Uvicorn(uvicorn.Server):
+    """uvicorn in a thread, with an event that says it is there (or has failed)."""
+
+    def __init__(self, config: uvicorn.Config):
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    def run_to_the_end(self, listener: socket.socket) -> None:
+        try:
+            self.run(sockets=[listener])
+        finally:
+            listener.close()
+            self.ready.set()

@@ -1,0 +1,63 @@
+"""What every test can count on: one built-in server that makes no pauses, and no proxies.
+
+pytest's own process starts the server once; its workers and the notebooks' kernels inherit
+OLLAMA_HOST and so find the same one.
+"""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist starts its workers
+def pytest_sessionstart(session):
+    if hasattr(session.config, "workerinput"):
+        return
+    from llamalab.server.run import BuiltinServer
+
+    for name in PROXIES:
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
+    server = BuiltinServer.start(speed=0)
+    os.environ["OLLAMA_HOST"] = server.url
+    session.config.add_cleanup(server.stop)
+
+
+@pytest.fixture(scope="session")
+def need():
+    """`need("chromium", "google-chrome", cure="...")`: the first of these programs that is here.
+
+    A test without its program is skipped on somebody's laptop, and fails in CI, where nobody
+    would see that it never ran.
+    """
+
+    def first_of(*programs: str, cure: str) -> str:
+        for program in programs:
+            if found := shutil.which(program):
+                return found
+        reason = f"needs {' or '.join(programs)}: {cure}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+    return first_of
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    """The folder for what a person wants to look at after the tests; git ignores it."""
+    folder = ROOT / "artefacts"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def unused_address():
+    """An address of this machine where nothing listens, kept free until the test's end."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
