@@ -1,5 +1,14 @@
-"""llamalab: what a notebook uses, and nothing else."""
+"""llamalab: what a notebook uses, and nothing else.
 
+    SERVER = llamalab.server()                        find a model server, or start one
+    llamalab.generate(prompt), .stream(prompt)        ask it; .chat(messages), .models()
+    llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
+
+The errors are in `llamalab.errors`, all under `LlamalabError`.
+"""
+
+import llamalab.server  # noqa: F401  takes the name now; the function `server` has it from below
+from llamalab.client import MODEL, Answer, chat, generate, models, post, stream
 from llamalab.errors import (
     BadAnswer,
     BrokenStream,
@@ -8,19 +17,28 @@ from llamalab.errors import (
     ServerBusy,
     ServerNotFound,
 )
+from llamalab.find import server
 from llamalab.wire import join_fragments, load_answers, split_lines, tokens_per_second
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MODEL",
+    "Answer",
     "BadAnswer",
     "BrokenStream",
     "LlamalabError",
     "ModelNotFound",
     "ServerBusy",
     "ServerNotFound",
+    "chat",
+    "generate",
     "join_fragments",
     "load_answers",
+    "models",
+    "post",
+    "server",
     "split_lines",
+    "stream",
     "tokens_per_second",
 ]

@@ -1,0 +1,256 @@
+"""Talking to a server: whatever the wire does, the text so far is kept and the error is ours."""
+
+import json
+import socket
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_server import chunk, head, tiny_server, whole
+
+import llamalab
+from llamalab import client
+from llamalab.errors import BadAnswer, BrokenStream, ModelNotFound, ServerBusy, ServerNotFound
+
+
+def record(response: str, **more) -> bytes:
+    return json.dumps({"response": response, "done": False, **more}).encode() + b"\n"
+
+
+YES = [record("Yes"), record(","), record(" I am")]
+DONE = record("", done=True, eval_count=3)
+
+
+def chunked(pieces: list[bytes]) -> bytes:
+    return head() + b"".join(chunk(piece) for piece in pieces if piece) + chunk(b"")
+
+
+def ask(answer, **fields) -> str:
+    with tiny_server(answer) as url:
+        return llamalab.generate("Are you listening?", server=url, **fields)
+
+
+def test_the_answer_is_the_text_and_has_its_records():
+    answer = ask(chunked([*YES, DONE]))
+    assert answer == "Yes, I am"
+    assert [r["response"] for r in answer.records] == ["Yes", ",", " I am", ""]
+
+
+def test_stream_yields_the_fragments():
+    with tiny_server(chunked([*YES, DONE])) as url:
+        assert list(llamalab.stream("?", server=url)) == ["Yes", ",", " I am"]
+
+
+def test_a_chat_is_joined_from_its_messages():
+    message = {"role": "assistant", "content": "Hello"}
+    body = json.dumps({"message": message, "done": True}).encode()
+    with tiny_server(whole("200 OK", body)) as url:
+        assert llamalab.chat([{"role": "user", "content": "Hi"}], server=url) == "Hello"
+
+
+def test_fields_go_into_the_request_as_they_are():
+    got = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(chunked([DONE]))
+
+    with tiny_server(answer, seen=got) as url:
+        llamalab.generate("?", model="m", server=url, system="Be brief.")
+    body = got[0].partition(b"\r\n\r\n")[2]
+    assert json.loads(body) == {"model": "m", "prompt": "?", "system": "Be brief."}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec="utf-8")), st.lists(st.integers(1, 40), min_size=1))
+def test_any_text_cut_into_any_chunks_comes_back_whole(text, sizes):
+    body = json.dumps({"response": text, "done": False}, ensure_ascii=False).encode() + b"\n" + DONE
+    pieces = []
+    for size in sizes:
+        pieces.append(body[:size])
+        body = body[size:]
+    assert ask(chunked([*pieces, body])) == text
+
+
+def test_a_line_split_across_chunks_is_joined():
+    assert ask(chunked([YES[0][:20], YES[0][20:] + DONE])) == "Yes"
+
+
+def test_a_character_split_across_chunks_is_joined():
+    line = '{"response":"é","done":true}\n'.encode()
+    cut = line.index("é".encode()) + 1
+    assert ask(chunked([line[:cut], line[cut:]])) == "é"
+
+
+def test_several_records_in_one_chunk_are_taken_apart():
+    assert ask(chunked([b"".join(YES) + DONE])) == "Yes, I am"
+
+
+def test_a_missing_last_newline_is_no_harm():
+    assert ask(chunked([*YES, DONE.rstrip()])) == "Yes, I am"
+
+
+def test_a_server_that_sends_no_chunks_is_read_as_it_comes():
+    more = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head("200 OK", "Content-Type: application/x-ndjson") + YES[0])
+        assert more.wait(20)
+        connection.sendall(DONE)
+
+    with tiny_server(answer) as url:
+        fragments = llamalab.stream("?", server=url)
+        assert next(fragments) == "Yes"  # while the server waits: it was not held back
+        more.set()
+        assert list(fragments) == []
+
+
+def test_a_fragment_is_yielded_before_the_next_one_is_sent():
+    more = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head() + chunk(YES[0]))
+        assert more.wait(20)
+        connection.sendall(chunk(DONE) + chunk(b""))
+
+    with tiny_server(answer) as url:
+        fragments = llamalab.stream("?", server=url)
+        assert next(fragments) == "Yes"
+        more.set()
+        assert list(fragments) == []
+
+
+def test_stopping_early_closes_the_connection():
+    closed = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head() + chunk(YES[0]))
+        if connection.recv(1) == b"":
+            closed.set()
+
+    with tiny_server(answer) as url:
+        fragments = llamalab.stream("?", server=url)
+        next(fragments)
+        fragments.close()
+        assert closed.wait(20)
+
+
+def test_a_cut_connection_keeps_the_text_so_far():
+    with pytest.raises(BrokenStream, match="cut off") as caught:
+        ask(head() + chunk(YES[0]) + chunk(YES[1]) + b"5f\r\n" + YES[2][:10])
+    assert caught.value.partial == "Yes,"
+
+
+def test_a_stream_without_its_last_record_keeps_the_text_so_far():
+    with pytest.raises(BrokenStream, match="no last record") as caught:
+        ask(chunked(YES))
+    assert caught.value.partial == "Yes, I am"
+
+
+def test_an_error_record_keeps_the_text_so_far():
+    with pytest.raises(BrokenStream, match="unexpected EOF") as caught:
+        ask(chunked([YES[0], b'{"error":"unexpected EOF"}\n']))
+    assert caught.value.partial == "Yes"
+
+
+def test_a_line_that_is_not_json_keeps_the_text_so_far():
+    with pytest.raises(BadAnswer, match="oops") as caught:
+        ask(chunked([YES[0], b"oops\n", DONE]))
+    assert caught.value.partial == "Yes"
+
+
+def test_bytes_that_are_not_utf8_keep_the_text_so_far():
+    with pytest.raises(BadAnswer, match="not UTF-8") as caught:
+        ask(chunked([YES[0], b'{"response":"\xff"}\n', DONE]))
+    assert caught.value.partial == "Yes"
+
+
+def test_a_login_page_is_no_answer():
+    page = whole("200 OK", b"<!DOCTYPE html><p>Please log in</p>", "text/html")
+    with pytest.raises(BadAnswer, match="proxy or a Wi-Fi login"):
+        ask(page)
+
+
+def test_an_empty_answer_is_a_broken_stream():
+    with pytest.raises(BrokenStream):
+        ask(whole("200 OK", b""))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "words"),
+    [
+        ("404 Not Found", b'{"error":"model \'m\' not found"}', ModelNotFound, "ollama pull m"),
+        ("404 Not Found", b"404 page not found", BadAnswer, "HTTP 404"),
+        ("503 Busy", b'{"error":"server busy, please try again."}', ServerBusy, "busy"),
+        ("400 Bad", b'{"error":"invalid character"}', BadAnswer, "invalid character"),
+        ("403 Forbidden", b"", BadAnswer, "Host"),
+        ("500 Oh", b'{"error":"out of memory"}', BadAnswer, "out of memory"),
+        ("500 Oh", b"[]", BadAnswer, "HTTP 500"),
+    ],
+)
+def test_a_refusal_becomes_the_right_error(status, body, error, words):
+    with pytest.raises(error, match=words):
+        ask(whole(status, body), model="m")
+
+
+def test_a_dead_server_is_not_found(unused_address):
+    with pytest.raises(ServerNotFound, match="nothing listens there"):
+        llamalab.generate("?", server=unused_address)
+
+
+def test_a_server_that_hangs_up_without_a_word_is_not_found():
+    with pytest.raises(ServerNotFound, match="closes the connection"):
+        ask(lambda connection: None)
+
+
+def test_a_server_that_never_begins_is_busy(monkeypatch):
+    monkeypatch.setattr(client, "READ", 0.2)
+    done = threading.Event()
+    with pytest.raises(ServerBusy, match="not begun"):
+        ask(lambda connection: done.wait(20))
+    done.set()
+
+
+def test_a_stream_that_stalls_keeps_the_text_so_far(monkeypatch):
+    monkeypatch.setattr(client, "READ", 0.2)
+    done = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head() + chunk(YES[0]))
+        done.wait(20)
+
+    with pytest.raises(BrokenStream, match="nothing came any more") as caught:
+        ask(answer)
+    done.set()
+    assert caught.value.partial == "Yes"
+
+
+def test_models_are_listed_by_name():
+    body = b'{"models":[{"name":"mistral:latest"}]}'
+    with tiny_server(whole("200 OK", body)) as url:
+        assert llamalab.models(url) == ["mistral:latest"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"oops", b'{"models":3}'])
+def test_a_list_of_models_that_makes_no_sense_is_a_bad_answer(body):
+    with tiny_server(whole("200 OK", body)) as url, pytest.raises(BadAnswer):
+        llamalab.models(url)
+
+
+def test_one_connection_serves_several_questions():
+    connections = []
+
+    def answer(connection: socket.socket) -> None:
+        connections.append(connection.getpeername())
+        connection.sendall(chunked([*YES, DONE]))
+        while connection.recv(65536):  # the next question, on the same connection
+            connection.sendall(chunked([*YES, DONE]))
+
+    with tiny_server(answer) as url:
+        assert [llamalab.generate("?", server=url) for _ in range(3)] == ["Yes, I am"] * 3
+    assert len(connections) == 1
+
+
+def test_an_answer_that_cannot_be_json_is_the_callers_own_mistake():
+    with pytest.raises(TypeError):
+        llamalab.generate({"a set"}, server="http://127.0.0.1:9")

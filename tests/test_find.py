@@ -1,0 +1,157 @@
+"""Which server is it? OLLAMA_HOST in all its forms, proxies, and what else may answer."""
+
+import json
+import os
+
+import pytest
+import requests
+from tiny_server import tiny_server, whole
+
+from llamalab import find
+from llamalab.errors import ServerNotFound
+
+VERSION = whole("200 OK", b'{"version":"0.33.0"}')
+
+
+@pytest.fixture(autouse=True)
+def no_address(monkeypatch):
+    """No address and no proxies in the environment, which is put back as a whole afterwards."""
+    before = dict(os.environ)
+    for name in ("OLLAMA_HOST", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
+    monkeypatch.setattr(find, "_found", {})
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("1.2.3.4", "http://1.2.3.4:11434"),
+        ("example.com", "http://example.com:11434"),
+        ("example.com:80", "http://example.com:80"),
+        (":1234", "http://127.0.0.1:1234"),
+        ("1.2.3.4:1234", "http://1.2.3.4:1234"),
+        ("http://1.2.3.4", "http://1.2.3.4:80"),
+        ("https://1.2.3.4", "https://1.2.3.4:443"),
+        ("https://h/ollama", "https://h:443/ollama"),
+        ("https://h:8443/ollama/", "https://h:8443/ollama"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:1234", "http://127.0.0.1:1234"),
+        ("http://0.0.0.0:1234/", "http://127.0.0.1:1234"),
+        ("::", "http://[::1]:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]", "http://[::1]:11434"),
+        ("[::1]:1337", "http://[::1]:1337"),
+        (" 1.2.3.4 ", "http://1.2.3.4:11434"),
+        ('"1.2.3.4"', "http://1.2.3.4:11434"),
+        ("'http://1.2.3.4:5'", "http://1.2.3.4:5"),
+        (":66000", "http://127.0.0.1:11434"),
+        (":-1", "http://127.0.0.1:11434"),
+        ("h:port", "http://h:11434"),
+        ("ollama.com", "https://ollama.com:443"),
+        ("http://user:pw@h:1", "http://user:pw@h:1"),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(value, address):
+    assert find.parse_host(value) == address
+    assert find.parse_host(address) == address
+
+
+def test_the_instructors_address_comes_first(monkeypatch, capsys):
+    with tiny_server(VERSION) as url:
+        monkeypatch.setenv("OLLAMA_HOST", url.removeprefix("http://"))
+        assert find.server() == url
+    assert capsys.readouterr().out == f"Server: {url} (Ollama 0.33.0, from OLLAMA_HOST)\n"
+
+
+def test_quiet_says_nothing(monkeypatch, capsys):
+    with tiny_server(VERSION) as url:
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        find.server(quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_ollama_on_this_machine_comes_second(monkeypatch, capsys):
+    with tiny_server(VERSION) as url:
+        monkeypatch.setattr(find, "DEFAULT", url)
+        assert find.server() == url
+    assert capsys.readouterr().out == f"Server: {url} (Ollama 0.33.0)\n"
+
+
+def test_the_built_in_server_comes_last_and_is_started_once(monkeypatch, capsys, unused_address):
+    monkeypatch.setattr(find, "DEFAULT", unused_address)
+    monkeypatch.setattr(find, "_builtin", None)
+    first = find.server()
+    assert first.startswith("http://127.0.0.1:")
+    assert find.server() == first
+    assert capsys.readouterr().out == (
+        f"Server: {first} (llamalab's built-in server, started just now)\n"
+        f"Server: {first} (llamalab's built-in server)\n"
+    )
+    find._builtin.stop()
+
+
+def test_an_address_that_was_asked_for_and_is_dead_is_an_error(monkeypatch, unused_address):
+    monkeypatch.setenv("OLLAMA_HOST", unused_address)
+    with pytest.raises(ServerNotFound, match="nothing listens there") as caught:
+        find.server()
+    assert "OLLAMA_HOST" in str(caught.value)
+
+
+def test_a_name_nobody_knows_is_said(monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "nosuch.invalid")
+    with pytest.raises(ServerNotFound, match="nobody knows that name"):
+        find.server()
+
+
+@pytest.mark.parametrize("answer", [whole("200 OK", b"<html>", "text/html"), whole("404 no", b"")])
+def test_something_that_is_no_model_server_is_said(answer):
+    with tiny_server(answer) as url, pytest.raises(ServerNotFound, match="no model server"):
+        find.who_answers(url)
+
+
+def test_a_server_that_only_knows_tags_will_do():
+    with tiny_server(whole("200 OK", b'{"models":[]}')) as url:
+        assert find.who_answers(url) == "a server that speaks Ollama's API"
+
+
+def test_a_password_is_not_shown(monkeypatch, capsys):
+    with tiny_server(VERSION) as url:
+        monkeypatch.setenv("OLLAMA_HOST", url.replace("//", "//ann:secret@"))
+        assert "secret" in find.server()
+    assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_never_catches_a_loopback_address(monkeypatch, variable, unused_address):
+    monkeypatch.setenv(variable, unused_address)
+    with tiny_server(VERSION) as url:
+        with pytest.raises(requests.RequestException):
+            requests.get(url, timeout=5)
+        find.keep_proxies_off_loopback()
+        assert requests.get(url, timeout=5).json() == json.loads(b'{"version":"0.33.0"}')
+
+
+def test_what_no_proxy_said_before_is_kept(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "school.example")
+    find.keep_proxies_off_loopback()
+    find.keep_proxies_off_loopback()
+    assert os.environ["NO_PROXY"] == "school.example,127.0.0.1,localhost,::1"
+
+
+def test_without_a_proxy_the_environment_is_left_alone(monkeypatch):
+    find.keep_proxies_off_loopback()
+    assert "NO_PROXY" not in os.environ
+
+
+def test_looking_again_when_ollama_host_changes(monkeypatch):
+    with tiny_server(VERSION) as first, tiny_server(VERSION) as second:
+        monkeypatch.setenv("OLLAMA_HOST", first)
+        assert find.address() == first
+        monkeypatch.setenv("OLLAMA_HOST", second)
+        assert find.address() == second
