@@ -3,6 +3,7 @@
     SERVER = llamalab.server()                        find a model server, or start one
     llamalab.generate(prompt), .stream(prompt)        ask it; .chat(messages), .models()
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
+    llamalab.check("split_lines", my_function)        how is my exercise?
 
 The errors are in `llamalab.errors`, all under `LlamalabError`.
 """
@@ -17,6 +18,7 @@ from llamalab.errors import (
     ServerBusy,
     ServerNotFound,
 )
+from llamalab.exercises import check
 from llamalab.find import server
 from llamalab.wire import join_fragments, load_answers, split_lines, tokens_per_second
 
@@ -32,6 +34,7 @@ __all__ = [
     "ServerBusy",
     "ServerNotFound",
     "chat",
+    "check",
     "generate",
     "join_fragments",
     "load_answers",

@@ -1,0 +1,262 @@
+"""check(): the right solution passes, a typical wrong one gets the right hint, nothing raises."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import llamalab
+from llamalab.exercises import EXERCISES, SCRIPT_RUNS, check
+
+GENERATE = Path(__file__).parent.parent / "notebooks" / "generate.py"
+
+SOLUTIONS = {
+    "who_answered": lambda record: record["model"],
+    "status_and_type": lambda answer: (answer.status_code, answer.headers.get("Content-Type")),
+    "split_lines": llamalab.split_lines,
+    "load_answers": llamalab.load_answers,
+    "tokens_per_second": llamalab.tokens_per_second,
+    "join_fragments": llamalab.join_fragments,
+}
+
+
+@pytest.fixture
+def said(capsys):
+    """What check prints about a solution; it must not raise, and returns None."""
+
+    def said(name, *solution):
+        assert check(name, *solution) is None
+        out = capsys.readouterr().out
+        assert 1 <= len(out.splitlines()) <= 3
+        return out
+
+    return said
+
+
+def test_every_exercise_has_its_solution_here():
+    assert SOLUTIONS.keys() == EXERCISES.keys()
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_the_right_solution_passes_every_case(said, name):
+    assert said(name, SOLUTIONS[name]).startswith(f"OK: {name} is right in all")
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_a_starter_is_told_kindly_that_it_is_not_solved_yet(said, name):
+    def starter(_): ...
+
+    def refuses(_):
+        raise NotImplementedError
+
+    for unsolved in (starter, refuses, lambda _: ...):
+        assert said(name, unsolved).startswith(f"{name} is not solved yet: ")
+
+
+# What students write first, and a part of what they should read then.
+SLIPS = [
+    ("who_answered", lambda record: "mistral", "the server decides who answers"),
+    ("who_answered", lambda record: record["name"], "raised KeyError: 'name'"),
+    ("status_and_type", lambda r: [r.status_code, "application/x-ndjson"], "a list, not a tuple"),
+    ("status_and_type", lambda r: (200, r.headers["Content-Type"]), "take both from the response"),
+    ("status_and_type", lambda r: (r.status_code, r.headers["Content-Type"]), "gives None"),
+    ("split_lines", lambda content: content.splitlines(), 'not bytes: .decode("utf-8")'),
+    ("split_lines", lambda content: content.split("\n"), "raised TypeError"),
+    ("split_lines", lambda content: content.decode().split("\n"), "does not begin another line"),
+    ("split_lines", lambda content: content.decode().split(), "cut at newlines only"),
+    ("split_lines", lambda content: content.decode("latin-1").splitlines(), "é is two bytes"),
+    ("split_lines", lambda content: content.decode().splitlines(), "blank lines"),
+    (
+        "split_lines",
+        lambda content: [line for line in content.decode().splitlines() if line],
+        "U+0085 is a newline for text",
+    ),
+    ("load_answers", lambda lines: json.loads(lines), "raised TypeError"),
+    ("load_answers", lambda lines: (json.loads(line) for line in lines), "a generator, not a list"),
+    ("load_answers", lambda lines: [json.loads(lines[0])], "the last one too"),
+    ("tokens_per_second", lambda a: a["eval_count"] / a["eval_duration"], "nanoseconds"),
+    (
+        "tokens_per_second",
+        lambda a: a["eval_count"] / a.get("total_duration", a["eval_duration"]) * 1e9,
+        "divide eval_count by eval_duration",
+    ),
+    ("tokens_per_second", lambda a: a["eval_count"] / a["eval_duration"] * 1e9, "no eval_duration"),
+    (
+        "tokens_per_second",
+        lambda a: a.get("eval_count", 0) / a["eval_duration"] * 1e9 if len(a) > 1 else None,
+        "leaves out what is zero",
+    ),
+    ("join_fragments", lambda answers: " ".join(a["response"] for a in answers), "in between"),
+    ("join_fragments", lambda answers: [a["response"] for a in answers], "a list, not a str"),
+    ("join_fragments", lambda answers: "".join(a["response"].strip() for a in answers), "spaces"),
+    (
+        "join_fragments",
+        lambda answers: "".join(a["response"] for a in answers if not a.get("done")),
+        "the record with done: true may carry text too",
+    ),
+    ("join_fragments", lambda answers: "".join(a["response"] for a in answers), "key error"),
+    ("join_fragments", lambda a: "".join(r.get("response", "") for r in a), "key error"),
+]
+
+
+@pytest.mark.parametrize(("name", "slip", "hint"), SLIPS)
+def test_a_typical_slip_gets_the_right_hint(said, name, slip, hint):
+    out = said(name, slip)
+    assert out.startswith("Not yet (")
+    assert "expected: " in out
+    assert hint in out
+
+
+def test_an_error_that_is_swallowed_is_noticed(said):
+    def swallows(lines):
+        answers = []
+        for line in lines:
+            try:
+                answers.append(json.loads(line))
+            except ValueError:
+                continue
+        return answers
+
+    assert "must not vanish silently" in said("load_answers", swallows)
+
+
+def test_printing_instead_of_returning_is_noticed_and_not_shown(said):
+    out = said("who_answered", lambda record: print(record["model"]))
+    assert "it prints its result" in out
+    assert not out.startswith("mistral")
+
+
+def test_printing_beside_returning_is_right_and_mentioned(said):
+    def chatty(record):
+        print("looking ...")
+        return record["model"]
+
+    out = said("who_answered", chatty)
+    assert out.startswith("OK")
+    assert "It also prints" in out
+
+
+def test_changing_the_input_is_noticed(said):
+    def eats(answers):
+        text = ""
+        while answers:
+            text += answers.pop(0)["response"]
+        return text
+
+    assert "changed what it was given" in said("join_fragments", eats)
+
+
+def test_a_function_that_is_interrupted_or_exits_does_not_take_the_notebook_with_it(said):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    assert "interrupted" in said("split_lines", interrupted)
+    assert "raised SystemExit" in said("split_lines", lambda _: sys.exit("bye"))
+
+
+def test_a_value_that_cannot_be_shown_does_not_raise(said):
+    class Odd:
+        def __repr__(self):
+            raise ValueError("odd")
+
+    assert "raised ValueError: odd" in said("split_lines", lambda _: Odd())
+
+
+def test_a_long_value_is_shortened(said):
+    assert len(said("split_lines", lambda _: ["x" * 10_000]).splitlines()[0]) < 300
+
+
+def test_the_result_instead_of_the_function_is_noticed(said):
+    assert "without brackets" in said("split_lines", ["a line"])
+    assert "without brackets" in said("split_lines")
+
+
+@pytest.mark.parametrize("name", ["no_such_exercise", llamalab.split_lines, None, ["a"]])
+def test_an_unknown_name_lists_the_exercises(said, name):
+    out = said(name, llamalab.split_lines)
+    for exercise in [*EXERCISES, "generate_script"]:
+        assert exercise in out
+
+
+# The script ------------------------------------------------------------------------------------
+
+
+def solved(script: str) -> str:
+    """What a student makes of generate.py."""
+    for old, new in [
+        ("import json\n", "import argparse\nimport json\n"),
+        ("def post(server, prompt):", "def post(server, prompt, model):"),
+        ('{"model": MODEL,', '{"model": model,'),
+        (
+            "        yield from response",
+            "        if response.status_code == 404:\n"
+            '            raise LookupError(response.json()["error"])\n'
+            "        yield from response",
+        ),
+        ("def ask(server, prompt):", "def ask(server, prompt, model):"),
+        ("post(server, prompt))", "post(server, prompt, model))"),
+        (
+            "    except (requests.",
+            "    except LookupError as error:\n"
+            "        print(error, file=sys.stderr)\n"
+            "        return 3\n"
+            "    except (requests.",
+        ),
+        (
+            script[script.index("    if len(arguments) != 1:") : script.index("\n\n\nif __name__")],
+            "    parser = argparse.ArgumentParser()\n"
+            '    parser.add_argument("--model", default=MODEL)\n'
+            '    parser.add_argument("prompt")\n'
+            "    a = parser.parse_args(arguments)\n"
+            '    server = server_address(os.environ.get("OLLAMA_HOST", ""))\n'
+            "    return ask(server, a.prompt, a.model)",
+        ),
+    ]:
+        assert script.count(old) == 1, old
+        script = script.replace(old, new)
+    return script
+
+
+@pytest.fixture
+def my_script(tmp_path, monkeypatch):
+    """Writes the student's script into a folder of its own; check finds it there."""
+    monkeypatch.chdir(tmp_path)
+    return lambda text: Path("my_script.py").write_text(text, encoding="utf-8")
+
+
+def test_a_script_that_is_not_there_is_named(said, my_script):
+    assert said("generate_script", "my_script.py").startswith("There is no file my_script.py")
+    assert said("generate_script").startswith("There is no file my_script.py")
+
+
+def test_the_copy_of_generate_is_not_solved_yet(said, my_script):
+    my_script(GENERATE.read_text(encoding="utf-8"))
+    assert "my_script.py is not solved yet" in said("generate_script", "my_script.py")
+
+
+def test_a_solved_script_passes_every_run(said, my_script):
+    my_script(solved(GENERATE.read_text(encoding="utf-8")))
+    out = said("generate_script", "my_script.py")
+    assert out == f"OK: my_script.py is right in all {len(SCRIPT_RUNS)} runs.\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("default=MODEL)", 'default="tiny")', "without --model the model is"),
+        ('{"model": model,', '{"model": MODEL,', "post the name after --model"),
+        ("return 3", "return 1", "exit code 3"),
+        ("        return 1", "        return 0", "exit code 1"),
+        ("print(error, file=sys.stderr)", "print(error)", "exit code 3"),
+        ("print(error, file=sys.stderr)", "pass", "said nothing on sys.stderr"),
+        ("requests.RequestException, ", "", "ended in requests.exceptions.ConnectionError"),
+    ],
+)
+def test_a_slip_in_the_script_gets_the_right_hint(said, my_script, old, new, hint):
+    script = solved(GENERATE.read_text(encoding="utf-8"))
+    assert old in script
+    my_script(script.replace(old, new))
+    out = said("generate_script", "my_script.py")
+    assert out.startswith("Not yet (")
+    assert hint in out
