@@ -1,0 +1,114 @@
+"""Runs the notebooks and stores their outputs: for whoever has changed a chapter.
+
+    uv run python tests/execute_notebooks.py [notebooks/01-raw-bytes.ipynb ...]
+
+Without names, all of them. Each runs from a clean kernel, in a copy of its folder in which no
+student has left a file, against a built-in server that makes no pauses. A notebook in which a
+cell fails stays as it is. Running it twice changes nothing.
+"""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from llamalab.find import DEFAULT
+from llamalab.server.run import BuiltinServer
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+# What a notebook may say about itself: nothing that one machine writes and another does not.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = {"slideshow", "speaker", "tags"}
+
+# What must not reach a kernel: a proxy, or a habit of whoever runs this.
+UNWANTED = re.compile("proxy|startup|warnings|encoding|force_color", re.IGNORECASE)
+
+
+def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
+    """The notebook as it is after a run of all its cells, in a copy of its folder.
+
+    Raises `CellExecutionError` where a cell fails that is not marked `raises-exception`, and
+    `ValueError` where one does not fail that is.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder, "notebooks")
+        shutil.copytree(path.parent, here, ignore=shutil.ignore_patterns("my_*", ".*"))
+        client = NotebookClient(
+            notebook,
+            timeout=60,
+            kernel_name="python3",
+            coalesce_streams=True,
+            record_timing=False,
+            store_widget_state=False,
+            extra_arguments=["--log-level=ERROR"],  # not what the kernel thinks of TCP
+            resources={"metadata": {"path": str(here)}},
+        )
+        client.execute(env=environment)
+    for cell in notebook.cells:
+        raised = any(output.output_type == "error" for output in cell.get("outputs", []))
+        if "raises-exception" in cell.metadata.get("tags", []) and not raised:
+            raise ValueError(f"{cell.id} is marked raises-exception, and nothing was raised")
+    return notebook
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Leave only what is the same on every machine."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        for key in cell.metadata.keys() - CELL_METADATA:
+            del cell.metadata[key]
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":  # a terminal's newlines, after `!python`
+                output.text = output.text.replace("\r\n", "\n")
+
+
+def store(notebook: nbformat.NotebookNode, path: Path, address: str) -> bool:
+    """Write the notebook, if anything in it has changed; says whether it did."""
+    nbformat.validate(notebook)
+    # The server had any free port; a reader expects the usual one.
+    text = nbformat.writes(notebook).replace(address, DEFAULT).rstrip("\n") + "\n"
+    if text == path.read_text(encoding="utf-8"):
+        return False
+    draft = path.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    draft.replace(path)
+    return True
+
+
+def main(names: list[str]) -> int:
+    """Execute the notebooks named; return the number of those that failed."""
+    failed = 0
+    with BuiltinServer.start(speed=0) as server, tempfile.TemporaryDirectory() as empty:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not UNWANTED.search(key)},
+            "OLLAMA_HOST": server.url,
+            "IPYTHONDIR": empty,
+            "PYTHONHASHSEED": "0",
+            "NO_COLOR": "1",
+        }
+        for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+            try:
+                notebook = execute(path, environment)
+            except (CellExecutionError, ValueError) as error:
+                failed += 1
+                print(f"FAILED     {path.name}, left as it was:\n{error}", file=sys.stderr)
+                continue
+            clean(notebook)
+            changed = store(notebook, path, server.url)
+            print(f"{'stored' if changed else 'unchanged':10} {path.name}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,342 @@
+"""The chapters as they are stored. That their cells still do what they show is nbval's part."""
+
+import hashlib
+import json
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+from execute_notebooks import CELL_METADATA, METADATA, main
+
+from llamalab.exercises import EXERCISES
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+RECORDING = ROOT / "llamalab" / "recordings" / "mistral-are-you-listening.ndjson"
+
+# The chapters, and how many of their cells nbval has something to compare with, at least.
+COMPARED = {
+    "00-start-here": 8,
+    "01-raw-bytes": 16,
+    "02-split-lines": 15,
+    "03-json-loads": 16,
+    "04-join-fragments": 14,
+    "05-generate-script": 18,
+}
+
+# What the document shows. Its bytes are the recording, whose checksum is written here.
+BODY = RECORDING.read_bytes().partition(b"\n")[2]
+BODY_SHA256 = "426566c0ac71c94fbeadd5b554d90353bbf5d9a4055251241f204e974ce02b0c"
+SENTENCE = "Yes, I am listening. How may I assist you today?"
+
+# (chapter, code of the cell, its output); the code is the document's, too.
+SHOWN = [
+    ("01-raw-bytes", "response = requests.post(url, json=json_data)\nresponse", "<Response [200]>"),
+    ("01-raw-bytes", "response.content", repr(BODY)),
+    ("02-split-lines", "for json_line in json_lines:\n    print(json_line)", BODY.decode()),
+    ("03-json-loads", "print(answers)", f"{[json.loads(line) for line in BODY.splitlines()]}\n"),
+    (
+        "04-join-fragments",
+        "for answer in answers:\n"
+        '    if not answer["done"]:\n'
+        '        print(answer["response"], end="", flush=True)\n'
+        "    else:\n"
+        "        print()",
+        f"{SENTENCE}\n",
+    ),
+    ("05-generate-script", '!python generate.py "Are you listening?"', f"{SENTENCE}\n"),
+    ("05-generate-script", '!python my_generate.py "Are you listening?"', f"{SENTENCE}\n"),
+]
+
+# More lines of the document's code, which a chapter's cells hold as they are.
+SAID = [
+    ("01-raw-bytes", 'url = f"{SERVER}/api/generate"'),
+    ("01-raw-bytes", 'json_data = {"model": "mistral", "prompt": "Are you listening?"}'),
+    ("01-raw-bytes", "response = requests.post(url, data)"),
+    ("02-split-lines", 'json_lines = response.content.decode("utf-8").splitlines()'),
+    ("03-json-loads", "answers = [json.loads(json_line) for json_line in json_lines]"),
+]
+
+AMERICAN = re.compile(
+    r"\b(\w*(?<!four)color\w*|behavior\w*|center\w*|favorite\w*|gray|labeled|canceled|traveled"
+    r"|\w*(?:organiz|recogniz|initializ|analyz|summariz|serializ|visualiz|normaliz)\w*"
+    r"|dialog|program(?:ing|ed)|fulfill|catalog)\b",
+    re.IGNORECASE,
+)
+# In JSON, where a backslash is two.
+MACHINE = re.compile(r"/(?:home|root|Users|tmp|usr|work)/|[A-Z]:\\\\|site-packages|ipykernel_\d")
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+@pytest.fixture(params=COMPARED)
+def chapter(request):
+    """A chapter; its name is `chapter.name`."""
+    notebook = read(request.param)
+    notebook.name = request.param
+    return notebook
+
+
+def code(notebook) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def text_of(cell) -> str:
+    """A cell's one output, as text."""
+    (output,) = cell.outputs
+    return output.text if output.output_type == "stream" else output.data["text/plain"]
+
+
+def lines_of(cell) -> int:
+    return len([line for line in cell.source.splitlines() if line.strip()])
+
+
+def minutes_of(cell) -> int:
+    return cell.metadata.get("speaker", {}).get("minutes", 0)
+
+
+# The document ----------------------------------------------------------------------------------
+
+
+def test_the_chapters_are_all_there_and_no_others():
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(COMPARED)
+
+
+def test_the_recording_is_the_documents_answer():
+    assert len(BODY) == 1642
+    assert hashlib.sha256(BODY).hexdigest() == BODY_SHA256
+    assert "".join(json.loads(line)["response"] for line in BODY.splitlines()) == SENTENCE
+
+
+@pytest.mark.parametrize(("name", "source", "output"), SHOWN)
+def test_what_the_document_shows_is_stored_byte_for_byte(name, source, output):
+    shown = [text_of(cell) for cell in code(read(name)) if cell.source == source]
+    assert output in shown
+
+
+@pytest.mark.parametrize(("name", "line"), SAID)
+def test_the_lessons_code_is_the_documents(name, line):
+    assert line in "\n".join(cell.source for cell in code(read(name))).splitlines()
+
+
+# Outputs ---------------------------------------------------------------------------------------
+
+
+def test_cells_were_run_in_order_from_a_clean_kernel(chapter):
+    counts = [cell.execution_count for cell in code(chapter)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_enough_cells_have_an_output_to_compare(chapter):
+    ignored = [cell for cell in code(chapter) if "nbval-ignore-output" in tags(cell)]
+    compared = [cell for cell in code(chapter) if cell.outputs and cell not in ignored]
+    assert len(compared) >= COMPARED[chapter.name]
+    assert ignored == []  # in these chapters, everything comes from a recording
+
+
+def test_a_cell_raises_exactly_where_it_is_marked(chapter):
+    for cell in code(chapter):
+        raised = any(output.output_type == "error" for output in cell.outputs)
+        assert raised == ("raises-exception" in tags(cell)), cell.id
+
+
+def test_a_cell_whose_last_line_is_a_value_shows_it(chapter):
+    value = re.compile(
+        r"[\w.]+(?:\[[^=]*\])?|(?:len|list|sorted|next|ask|main)\(.*\)|!.*|print\(.*\)"
+    )
+    for cell in code(chapter):
+        if value.fullmatch(cell.source.splitlines()[-1]):
+            assert cell.outputs, cell.id
+
+
+def test_nothing_of_one_machine_is_stored(chapter):
+    for cell in chapter.cells:
+        assert not MACHINE.search(json.dumps(cell)), cell.id
+        assert cell.metadata.keys() <= CELL_METADATA, cell.id
+    assert {key: chapter.metadata[key] for key in chapter.metadata} == METADATA
+    assert (chapter.nbformat, chapter.nbformat_minor) == (4, 5)
+
+
+def test_no_output_needs_more_than_text(chapter):
+    for cell in code(chapter):
+        for output in cell.outputs:
+            assert output.get("data", {"text/plain": ""}).keys() == {"text/plain"}, cell.id
+
+
+# The frame -------------------------------------------------------------------------------------
+
+
+def test_a_chapter_opens_with_what_need_and_minutes(chapter):
+    title, first = prose(chapter)[0].split("\n", 1)
+    assert chapter.cells[0].cell_type == "markdown"
+    assert re.fullmatch(r"# [A-Z]\w+ .+", title)
+    for part in ("**What you will do:**", "**What you need:**", "**Time:**"):
+        assert part in first
+
+
+def test_a_chapter_has_one_title(chapter):
+    titles = [line for text in prose(chapter) for line in text.splitlines() if line[:2] == "# "]
+    assert len(titles) == 1
+
+
+def test_a_chapter_begins_on_its_own(chapter):
+    first = code(chapter)[0].source.splitlines()
+    assert "import llamalab" in first
+    assert "SERVER = llamalab.server()" in first
+    assert not any(re.search(r"run chapter", text, re.IGNORECASE) for text in prose(chapter))
+
+
+def test_a_chapter_ends_with_a_summary_and_what_is_next(chapter):
+    last = chapter.cells[-1]
+    assert last.cell_type == "markdown"
+    assert last.source.startswith("## Summary\n")
+    (then,) = re.findall(r"\*\*Next:\*\*.*\((.*?)\)", last.source.splitlines()[-1])
+    names = list(COMPARED)
+    following = names[names.index(chapter.name) + 1 :]
+    assert then == (f"{following[0]}.ipynb" if following else "00-start-here.ipynb")
+
+
+def test_links_lead_somewhere_and_no_missing_chapter_is_promised(chapter):
+    text = "\n".join(prose(chapter))
+    for target in re.findall(r"\]\((?!https?://)(.*?)\)", text):
+        assert (NOTEBOOKS / target).is_file(), target
+    for number in re.findall(r"[Cc]hapters? (\d\d)", text):
+        assert any(name.startswith(number) for name in COMPARED), number
+
+
+def test_minutes_add_up_to_the_time_stated(chapter):
+    stated = int(re.search(r"\*\*Time:\*\* (\d+) minutes", chapter.cells[0].source)[1])
+    assert 10 <= stated <= 20
+    assert sum(map(minutes_of, chapter.cells)) == stated
+
+
+def test_each_section_has_a_slide_and_notes_for_the_speaker(chapter):
+    for cell in chapter.cells:
+        begins = cell.source.startswith(("# ", "## ")) and cell.cell_type == "markdown"
+        assert ("speaker" in cell.metadata) == begins, cell.id
+        slide = cell.metadata.get("slideshow", {"slide_type": None})["slide_type"]
+        assert (slide == "slide") == begins, cell.id
+        assert slide in (None, "slide", "subslide", "fragment", "skip"), cell.id
+        if begins:
+            assert cell.metadata.speaker.keys() == {"minutes", "say", "if_it_fails"}
+            assert min(len(cell.metadata.speaker[key]) for key in ("say", "if_it_fails")) > 20
+
+
+# Style -----------------------------------------------------------------------------------------
+
+
+def test_cells_are_few_and_short(chapter):
+    lengths = sorted(map(lines_of, code(chapter)))
+    assert 10 <= len(lengths) <= 30
+    assert statistics.median(lengths) <= 3
+    assert lengths[int(0.9 * len(lengths)) - 1] <= 8
+    assert lengths[-1] <= 15
+    assert max(len(line) for cell in code(chapter) for line in cell.source.splitlines()) <= 100
+
+
+def test_cell_ids_can_be_read(chapter):
+    slug = chapter.name.partition("-")[2]
+    ids = [cell.id for cell in chapter.cells]
+    assert ids == [f"{slug}-{number:02d}" for number in range(1, len(ids) + 1)]
+
+
+def test_prose_between_cells_is_short(chapter):
+    for text in prose(chapter)[1:-1]:
+        running = re.sub(r"```.*?```|!\[.*?\]\(.*?\)|<details>.*?</details>", "", text, flags=re.S)
+        assert len(re.findall(r"[.!?](?:\s|$)", running)) <= 6, text
+
+
+def test_each_chapter_has_something_to_look_at_and_says_it_in_words(chapter):
+    pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", "\n".join(prose(chapter)))
+    assert pictures
+    for words, target in pictures:
+        assert len(words) > 80, target
+        assert target.startswith("images/")
+        assert "<title>" in (NOTEBOOKS / target).read_text(encoding="utf-8")
+
+
+def test_every_picture_is_used_and_stands_alone():
+    text = "\n".join("\n".join(prose(read(name))) for name in COMPARED)
+    files = list((NOTEBOOKS / "images").iterdir())
+    assert len(files) >= len(COMPARED)
+    for file in files:
+        assert f"(images/{file.name})" in text
+        addresses = set(re.findall(r"https?://[^\"<]+", file.read_text(encoding="utf-8")))
+        assert addresses == {"http://www.w3.org/2000/svg"}, file
+
+
+def test_each_exercise_is_in_one_chapter_and_not_solved_there():
+    checks = [
+        (re.findall(r'llamalab\.check\("(\w+)"', cell.source), text_of(cell), name)
+        for name in COMPARED
+        for cell in code(read(name))
+        if "llamalab.check(" in cell.source
+    ]
+    assert sorted(names[0] for names, _, _ in checks) == sorted([*EXERCISES, "generate_script"])
+    assert {name for _, _, name in checks} == set(COMPARED)
+    assert all("is not solved yet" in said for _, said, _ in checks)
+
+
+def test_the_spelling_is_british():
+    texts = ["\n".join(cell.source for cell in read(name).cells) for name in COMPARED]
+    texts += [json.dumps([cell.metadata for cell in read(name).cells]) for name in COMPARED]
+    texts += [(ROOT / "llamalab" / "exercises.py").read_text(encoding="utf-8")]
+    texts += [(NOTEBOOKS / "generate.py").read_text(encoding="utf-8")]
+    assert [found[0] for text in texts for found in AMERICAN.finditer(text)] == []
+
+
+def test_each_sanitizing_rule_is_a_pair_and_says_why():
+    text = (ROOT / "tests" / "nbval-sanitize.cfg").read_text(encoding="utf-8")
+    rules = re.findall(r"^\[.+\]\n(?:#.+\n)+regex: .+\nreplace: .+$", text, re.MULTILINE)
+    assert len(rules) == text.count("regex: ") == text.count("replace: ") >= 3
+
+
+# The program that stores the outputs -----------------------------------------------------------
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+@pytest.fixture
+def draft(tmp_path):
+    """Writes a notebook of one cell, with a habit of JupyterLab's; returns its file."""
+
+    def draft(source: str, *tags: str) -> Path:
+        cell = nbformat.v4.new_code_cell(source, metadata={"trusted": True, "tags": list(tags)})
+        path = tmp_path / "draft.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+        return path
+
+    return draft
+
+
+def test_executing_a_stored_chapter_again_changes_nothing(tmp_path):
+    copy = tmp_path / "00-start-here.ipynb"
+    copy.write_bytes((NOTEBOOKS / copy.name).read_bytes())
+    assert main([str(copy)]) == 0
+    assert copy.read_bytes() == (NOTEBOOKS / copy.name).read_bytes()
+
+
+def test_executing_stores_outputs_and_drops_what_a_machine_adds(draft):
+    path = draft("6 * 7")
+    assert main([str(path)]) == 0
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert (cell.execution_count, text_of(cell), dict(cell.metadata)) == (1, "42", {"tags": []})
+
+
+@pytest.mark.parametrize(("source", "tag"), [("1 / 0", "slow"), ("1", "raises-exception")])
+def test_a_notebook_that_fails_is_left_as_it_was(draft, capsys, source, tag):
+    path = draft(source, tag)
+    before = path.read_bytes()
+    assert main([str(path)]) == 1
+    assert path.read_bytes() == before
+    assert "FAILED     draft.ipynb" in capsys.readouterr().err
