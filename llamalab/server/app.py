@@ -190,7 +190,7 @@ class Records:
             async with aclosing(self.lines) as lines:
                 async for line in lines:
                     if not started:
-                        await send(START)
+                        await send(start())
                         started = True
                     await send(chunk(line))
                     await asyncio.sleep(0)  # a source in full flow keeps nobody waiting
@@ -203,11 +203,10 @@ class Records:
         await send(chunk(b"", more=False))
 
 
-START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"application/x-ndjson")],
-}
+def start() -> Message:
+    """The status line; a new list of headers each time, since `Guard` adds to it."""
+    headers = [(b"content-type", b"application/x-ndjson")]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
 def chunk(body: bytes, more: bool = True) -> Message:

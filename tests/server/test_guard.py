@@ -106,6 +106,13 @@ def test_a_stream_carries_the_permission_too(url):
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 
 
+def test_a_permission_does_not_leak_into_the_next_readers_stream(url):
+    asked = {"model": "mistral", "prompt": "Are you listening?"}
+    ask(url, "POST", "/api/generate", asked, {"Origin": "http://localhost:3000"})
+    _, headers, _ = ask(url, "POST", "/api/generate", asked)
+    assert "Access-Control-Allow-Origin" not in headers
+
+
 def test_a_preflight_from_this_machine_is_told_what_it_may(url):
     origin = {"Origin": "http://localhost:3000", **PREFLIGHT}
     status, headers, body = ask(url, "OPTIONS", "/api/chat", headers=origin)
