@@ -1,0 +1,209 @@
+"""The `llamalab` command: the front door, on the top floor. Nobody imports it.
+
+Each command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import difflib
+import math
+import os
+import sys
+from pathlib import Path
+
+from llamalab import __version__
+
+HELP = """\
+How a large language model talks over the wire: a Jupyter lesson with a server in the box.
+
+the lesson
+  lab [FOLDER]     open the lesson in JupyterLab; what `llamalab` alone does
+
+the server
+  ask PROMPT       ask one question and watch the answer arrive
+  serve            run the built-in server in this terminal
+"""
+
+EXAMPLES = """\
+examples
+  llamalab                             open the lesson
+  llamalab lab ~/my-lesson             ... in a folder of your own
+  llamalab lab --no-browser            ... and print its address instead of opening it
+  llamalab ask "Are you listening?"
+  llamalab serve --speed 4             answer four times as fast as the model did
+
+`llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
+else an Ollama on this machine, else the built-in one.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 well, 1 failed, 2 usage, 130 Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):  # a console that is not UTF-8 shows "?", and goes on
+        with contextlib.suppress(AttributeError):  # a test's stand-in cannot be reconfigured
+            stream.reconfigure(errors="replace")
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    from llamalab.errors import LlamalabError
+
+    try:
+        return arguments.run(arguments)
+    except LlamalabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `llamalab ask ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments of a command line; no command means `lab`. Exits with 2 where it is wrong."""
+    parser = make_parser()
+    first = argv[0] if argv else ""
+    if first in ("-h", "--help", "--version") or first in COMMANDS:
+        return parser.parse_args(argv)
+    if first and not first.startswith("-") and not is_folder(first):
+        close = difflib.get_close_matches(first, COMMANDS, n=1) or ["lab"]
+        parser.error(
+            f"there is no command {first!r}; did you mean `{close[0]}`?\n"
+            f"To open the lesson in a folder of that name: llamalab lab {first}"
+        )
+    return parser.parse_args(["lab", *argv])
+
+
+def is_folder(text: str) -> bool:
+    """Whether a first word is meant as a folder, not as a command with a slip in it."""
+    return text.startswith(("~", ".")) or "/" in text or os.sep in text or Path(text).is_dir()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command; tests read the README's commands with it."""
+    parser = argparse.ArgumentParser(
+        prog="llamalab",
+        usage="llamalab [COMMAND] [OPTIONS]",
+        description=HELP,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"llamalab {__version__}")
+    commands = parser.add_subparsers(prog="llamalab", metavar="COMMAND", help=argparse.SUPPRESS)
+    for name, (add_arguments, run) in COMMANDS.items():
+        summary = run.__doc__.strip()
+        command = commands.add_parser(name, description=summary, allow_abbrev=False)
+        add_arguments(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def lab_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="where your copy of the lesson lives (default: ./llama-lesson; in a checkout of "
+        "the project, its own notebooks). Files you have changed are never overwritten.",
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the page's address, open nothing"
+    )
+    parser.add_argument(
+        "--port", type=port, metavar="N", help="JupyterLab's port (default: a free one from 8888)"
+    )
+
+
+def lab(arguments: argparse.Namespace) -> int:
+    """Open the lesson in JupyterLab, with a model server at its side. Ctrl-C stops both."""
+    from llamalab.lab import open_lab
+
+    return open_lab(arguments.folder, arguments.port, browser=not arguments.no_browser)
+
+
+def ask_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "prompt", nargs="+", type=question, metavar="PROMPT", help="your question, in quotes"
+    )
+    parser.add_argument("--model", help="the model that answers (default: the lesson's)")
+    parser.add_argument(
+        "--server", metavar="URL", help="the server's address (default: the one found)"
+    )
+
+
+def ask(arguments: argparse.Namespace) -> int:
+    """Ask the model one question and print its answer as it arrives."""
+    from llamalab import MODEL, stream
+
+    answer = stream(
+        " ".join(arguments.prompt), model=arguments.model or MODEL, server=arguments.server
+    )
+    written = False
+    try:
+        for fragment in answer:
+            written = True
+            print(fragment, end="", flush=True)
+    finally:
+        if written:
+            print(flush=True)
+    return 0
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=port, default=11434, metavar="N", help="default: 11434, as Ollama's"
+    )
+    parser.add_argument(
+        "--speed",
+        type=speed,
+        default=1.0,
+        metavar="X",
+        help="multiple of the recorded pace; 0 makes no pauses at all (default: 1)",
+    )
+    parser.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="a folder with recordings of your own"
+    )
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
+    from llamalab.server.recordings import BadRecording
+    from llamalab.server.run import PortTaken, serve
+
+    try:
+        serve(arguments.port, arguments.speed, arguments.recordings)
+    except (PortTaken, BadRecording) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def question(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def port(text: str) -> int:
+    """A TCP port's number; argparse turns the ValueError into its usage message."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+def speed(text: str) -> float:
+    number = float(text)
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError
+    return number
+
+
+COMMANDS = {
+    "lab": (lab_arguments, lab),
+    "ask": (ask_arguments, ask),
+    "serve": (serve_arguments, serve),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
