@@ -15,15 +15,12 @@ VERSION = whole("200 OK", b'{"version":"0.33.0"}')
 
 @pytest.fixture(autouse=True)
 def no_address(monkeypatch):
-    """No address and no proxies in the environment, which is put back as a whole afterwards."""
-    before = dict(os.environ)
+    """No address and no proxies in the environment; what a test leaves there is undone."""
     for name in ("OLLAMA_HOST", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        os.environ.pop(name, None)
-        os.environ.pop(name.lower(), None)
+        for variable in (name, name.lower()):
+            monkeypatch.setenv(variable, "")  # notes what was there, be it nothing
+            monkeypatch.delenv(variable)
     monkeypatch.setattr(find, "_found", {})
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.mark.parametrize(
