@@ -3,15 +3,17 @@
 Everything goes through `post`: it turns what can go wrong into the errors of `llamalab.errors`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import tee
 
 import requests
 
 from llamalab import find
 from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, ModelNotFound, ServerBusy
-from llamalab.wire import fragment_of, load_record
+from llamalab.wire import fragments_of, join_fragments, lines_of, load_record
 
 MODEL = "mistral"
+RECORDED = "Are you listening?"  # the prompt whose answer comes with llamalab
 
 # Seconds: a server that is there accepts at once; a model's first load takes its time
 # (Ollama itself gives up after five minutes).
@@ -30,9 +32,9 @@ class Answer(str):
 
     records: list[dict]
 
-    def __new__(cls, text: str, records: list[dict]):
+    def __new__(cls, text: str = "", records: Iterable[dict] = ()):
         answer = super().__new__(cls, text)
-        answer.records = records
+        answer.records = list(records)
         return answer
 
 
@@ -75,9 +77,9 @@ def models(server: str | None = None) -> list[str]:
     with _request("GET", "/api/tags", server) as response:
         try:
             return [model["name"] for model in response.json()["models"]]
-        except (ValueError, KeyError, TypeError):
+        except (requests.RequestException, ValueError, KeyError, TypeError):
             what = "The server's list of models makes no sense."
-            raise BadAnswer(what, do=find.elsewhere()) from None
+            raise BadAnswer(what, do=find.cure(response.url)) from None
 
 
 def post(path: str, data: dict, server: str | None = None) -> requests.Response:
@@ -98,11 +100,13 @@ def _request(method: str, path: str, server: str | None, **arguments) -> request
         )
     except requests.exceptions.ReadTimeout:
         what = f"The server has not begun to answer in {READ} seconds."
-        raise ServerBusy(
-            what, why="it is loading a model, or others wait too", do="ask later"
-        ) from None
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.InvalidURL) as error:
-        find.forget()
+        why = "it is loading a model, or others wait too"
+        raise ServerBusy(what, why, do="ask again later") from None
+    except requests.exceptions.InvalidJSONError:
+        raise  # the caller's own data
+    except find.BAD_CONNECTION as error:
+        if server is None:
+            find.forget()
         raise find.not_found(address, error) from None
     if response.status_code != 200:
         with response:
@@ -114,67 +118,52 @@ def _refusal(response: requests.Response, model: str) -> LlamalabError:
     """The error for a status other than 200; Ollama says why in `{"error": ...}`."""
     try:
         why = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
+    except (requests.RequestException, ValueError, KeyError, TypeError):
         why = ""
     status = response.status_code
-    if status == 404 and why:
-        do = "ask a recorded prompt" if "recording" in why else f"ollama pull {model}"
-        return ModelNotFound(f"The server has no answer from '{model}'.", why, do)
+    if "only as recordings" in why:
+        what = "The built-in server has no recording of this prompt."
+        return ModelNotFound(what, why, do=f'llamalab ask "{RECORDED}"')
+    if status == 404 and model and "not found" in why:
+        what = f"The server has no model '{model}'."
+        return ModelNotFound(
+            what, why, do=f"see llamalab.models(); with Ollama: ollama pull {model}"
+        )
     if status in (429, 503):
-        return ServerBusy(f"The server is busy (HTTP {status}).", why, "ask again in a minute")
+        return ServerBusy(f"The server is busy (HTTP {status}).", why, do="ask again in a minute")
     if status == 403 and not why:
-        why = "it answers only to addresses it knows (OLLAMA_ORIGINS and Host guard)"
-    return BadAnswer(f"The server refuses the request (HTTP {status}).", why, "mend the request")
+        why = "it answers only to names it knows, see OLLAMA_ORIGINS"
+    return BadAnswer(f"The server refuses the request (HTTP {status}).", why)
 
 
 def _whole(response: requests.Response) -> Answer:
-    records: list[dict] = []
-    text = "".join(_fragments(response, records))
-    return Answer(text, records)
+    answers, kept = tee(_records(response))
+    return Answer(join_fragments(answers), list(kept))
 
 
-def _fragments(response: requests.Response, records: list[dict] | None = None) -> Iterator[str]:
-    """The fragments of an open answer; notes its records; an error knows the text so far."""
-    text = ""
+def _fragments(response: requests.Response) -> Iterator[str]:
+    with response:  # closed here too when the reader stops early
+        for fragment in fragments_of(_records(response)):
+            if fragment:
+                yield fragment
+
+
+def _records(response: requests.Response) -> Iterator[dict]:
+    """The records of an open answer, each as soon as its line is there; the last one is done.
+
+    `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as
+    it comes; one with neither, byte by byte, or its text would come in gulps.
+    """
+    known = response.raw.chunked or "Content-Length" in response.headers
     record: dict = {}
     with response:
         try:
-            for line in _lines(response):
+            for line in lines_of(response.iter_content(None if known else 1)):
                 record = load_record(line)
-                fragment = fragment_of(record)
-                if records is not None:
-                    records.append(record)
-                if fragment:
-                    text += fragment
-                    yield fragment
-            if not record.get("done"):
-                why = 'it sent no last record ("done": true)'
-                raise BrokenStream("The server stopped in the middle.", why, "ask again")
-        except LlamalabError as error:
-            error.partial = text
-            raise
-
-
-def _lines(response: requests.Response) -> Iterator[str]:
-    """The lines of a body, each as soon as its newline is there.
-
-    `iter_lines()` reads 512 bytes at a time; asking for no size gives each HTTP chunk as it
-    comes. A server that sends no chunks is read byte by byte, or its text would come in gulps.
-    """
-    size = None if getattr(response.raw, "chunked", False) else 1
-    rest = bytearray()
-    try:
-        for chunk in response.iter_content(chunk_size=size):
-            rest += chunk
-            if b"\n" in chunk:
-                *whole, rest = rest.split(b"\n")
-                for line in whole:
-                    if line.strip():
-                        yield line.decode("utf-8")
-        if rest.strip():
-            yield rest.decode("utf-8")
-    except requests.RequestException as error:
-        why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
-        raise BrokenStream("The answer was cut off.", why, "ask again") from None
-    except UnicodeDecodeError as error:
-        raise BadAnswer("The answer is not UTF-8 text.", str(error), "ask again") from None
+                yield record
+        except requests.RequestException as error:
+            why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
+            raise BrokenStream("The answer was cut off.", why, do="ask again") from None
+    if not record.get("done"):
+        why = 'it sent no last record ("done": true)'
+        raise BrokenStream("The server stopped in the middle.", why, do="ask again")

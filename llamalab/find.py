@@ -4,15 +4,23 @@ The upper floor's door to `llamalab.server`: the only helper module that may sta
 """
 
 import os
+import re
 import urllib.request
-from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import LocationParseError
 
 from llamalab.errors import ServerNotFound, command
 
 DEFAULT = "http://127.0.0.1:11434"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BUILTIN = "llamalab's built-in server"
+_HOST = re.compile(  # scheme, user, host (an IPv6 address may stand bare), port, path
+    r"(?:(.*?)://)?([^/]*@)?(\[[^]/]*\]|[^:/]*|[^/]*)(?::([^:/]*))?(/.*)?", re.DOTALL
+)
+LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")  # as NO_PROXY names it
+
+# Whatever requests raises for an address where nothing answers, or that is none.
+BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
 
 _builtin = None  # the built-in server this process has started
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
@@ -33,7 +41,9 @@ def server(quiet: bool = False) -> str:
     asked = os.environ.get("OLLAMA_HOST", "")
     if asked.strip():
         address = parse_host(asked)
-        note = f"{who_answers(address)}, from OLLAMA_HOST"
+        note = who_answers(address)
+        if note != BUILTIN:  # that one `llamalab` has put there, not the instructor
+            note += ", from OLLAMA_HOST"
     else:
         address, note = _here()
     _found[asked] = address
@@ -60,20 +70,22 @@ def who_answers(address: str, timeout: float = 5.0) -> str:
     """
     for path, key in (("/api/version", "version"), ("/api/tags", "models")):
         try:
-            answer = requests.get(address + path, timeout=timeout).json()
-        except ValueError:  # the body is not JSON; requests' JSONDecodeError is one of these
-            continue
-        except (requests.RequestException, OSError) as error:
+            response = requests.get(address + path, timeout=timeout)
+        except BAD_CONNECTION as error:
             raise not_found(address, error) from None
+        try:
+            answer = response.json()
+        except ValueError:
+            continue
         if isinstance(answer, dict) and key in answer:
             version = str(answer.get("version", ""))
             if version.endswith("+llamalab"):
-                return "llamalab's built-in server"
+                return BUILTIN
             return f"Ollama {version}".strip() if version else "a server that speaks Ollama's API"
     raise ServerNotFound(
         f"Something answers at {without_password(address)}, but it is no model server.",
         why="it does not speak Ollama's API; another program or a proxy has this address",
-        do=elsewhere(),
+        do=cure(address),
     )
 
 
@@ -88,23 +100,15 @@ def parse_host(text: str) -> str:
     >>> parse_host("https://llm.school.example/ollama"), parse_host(' "0.0.0.0" ')
     ('https://llm.school.example:443/ollama', 'http://127.0.0.1:11434')
     """
-    text = text.strip(" \t\r\n'\"")
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = ("https", text) if text == "ollama.com" else ("http", text)
-    default_port = 443 if scheme == "https" else 80 if separator else 11434
-    netloc, _, path = rest.partition("/")
-    user, at, hostport = netloc.rpartition("@")
-    if hostport.startswith("[") or hostport.count(":") <= 1:
-        host, _, port = hostport.rpartition(":") if _has_port(hostport) else (hostport, "", "")
-    else:
-        host, port = hostport, ""  # a bare IPv6 address
+    scheme, user, host, port, path = _HOST.fullmatch(text.strip(" \t\r\n'\"")).groups("")
+    usual = {"": 11434, "http": 80, "https": 443}.get(scheme, 11434)
+    if (scheme, host) == ("", "ollama.com"):
+        scheme, usual = "https", 443
     host = host.strip("[]")
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     host = f"[{host}]" if ":" in host else host
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        port = str(default_port)
-    return f"{scheme}://{user}{at}{host}:{port}/{path}".rstrip("/")
+    port = port if re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535 else usual
+    return f"{scheme or 'http'}://{user}{host}:{port}{path}".rstrip("/")
 
 
 def keep_proxies_off_loopback() -> None:
@@ -117,7 +121,7 @@ def keep_proxies_off_loopback() -> None:
     proxies = urllib.request.getproxies()
     if not {"http", "https", "all"} & proxies.keys():
         return
-    if all(requests.utils.should_bypass_proxies(f"http://{host}", None) for host in LOOPBACK[:2]):
+    if all(map(_is_direct, ("http://localhost", "http://127.0.0.1", "http://127.0.0.5"))):
         return
     for scheme in {"http", "https"} & proxies.keys():
         os.environ.setdefault(f"{scheme}_proxy", proxies[scheme])
@@ -125,31 +129,28 @@ def keep_proxies_off_loopback() -> None:
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [known, *LOOPBACK]))
 
 
+def _is_direct(address: str) -> bool:
+    return requests.utils.should_bypass_proxies(address, no_proxy=None)
+
+
 def not_found(address: str, error: Exception) -> ServerNotFound:
     """The error for an address where no server answers, with the command that mends it."""
-    return ServerNotFound(
-        f"No server answers at {without_password(address)}.", why=_reason(error), do=elsewhere()
-    )
+    what = f"No server answers at {without_password(address)}."
+    return ServerNotFound(what, why=_reason(error), do=cure(address))
 
 
-def elsewhere() -> str:
+def cure(address: str) -> str:
     """The command for a student whose server is not there."""
-    if os.environ.get("OLLAMA_HOST", "").strip():
-        unset = command("unset OLLAMA_HOST", "set OLLAMA_HOST=")
-        return f"ask for the right address, or use the built-in server: {unset}, then start again"
-    return "start the built-in server: llamalab serve"
+    asked = os.environ.get("OLLAMA_HOST", "").strip()
+    if asked and parse_host(asked) == address:
+        return command("unset OLLAMA_HOST", "Remove-Item Env:OLLAMA_HOST") + "; llamalab"
+    return "llamalab serve"
 
 
 def without_password(address: str) -> str:
     """The address as it may be shown in front of a class."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own, out of reach for others."""
-    host = urlsplit(address).hostname or ""
-    return host in LOOPBACK or host.startswith("127.")
 
 
 def _here() -> tuple[str, str]:
@@ -159,21 +160,19 @@ def _here() -> tuple[str, str]:
         return DEFAULT, who_answers(DEFAULT, timeout=2.0)
     except ServerNotFound:
         pass
-    if _builtin is not None:
-        return _builtin.url, "llamalab's built-in server"
+    if _builtin is not None and _builtin.running:
+        return _builtin.url, BUILTIN
     from llamalab.server.run import BuiltinServer  # Starlette and uvicorn, only when needed
 
     _builtin = BuiltinServer.start()
-    return _builtin.url, "llamalab's built-in server, started just now"
-
-
-def _has_port(hostport: str) -> bool:
-    return ":" in hostport.rpartition("]")[2]
+    return _builtin.url, f"{BUILTIN}, started just now"
 
 
 def _reason(error: Exception) -> str:
     """One sentence instead of the chain of exceptions that requests wraps."""
     text = str(error)
+    if isinstance(error, (requests.exceptions.InvalidSchema, ValueError, LocationParseError)):
+        return "that is no address"
     if isinstance(error, requests.exceptions.ProxyError):
         return "a proxy stands in between and refuses (see HTTP_PROXY and NO_PROXY)"
     if isinstance(error, requests.exceptions.SSLError):

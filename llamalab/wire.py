@@ -11,7 +11,8 @@ Ollama's API reference (https://docs.ollama.com/api).
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, shorten
 
@@ -27,10 +28,7 @@ def split_lines(content: bytes) -> list[str]:
     >>> split_lines(b'{"response":"Yes"}\n{"response":","}\n')
     ['{"response":"Yes"}', '{"response":","}']
     """
-    try:
-        return [line.decode("utf-8") for line in content.split(b"\n") if line.strip()]
-    except UnicodeDecodeError as error:
-        raise BadAnswer("The answer is not UTF-8 text.", why=str(error), do="ask again") from None
+    return list(lines_of([content]))
 
 
 def load_answers(lines: Iterable[str]) -> list[dict]:
@@ -53,14 +51,7 @@ def join_fragments(answers: Iterable[dict]) -> str:
     >>> join_fragments([{"response": "Yes", "done": False}, {"response": "", "done": True}])
     'Yes'
     """
-    text = ""
-    for answer in answers:
-        try:
-            text += fragment_of(answer)
-        except LlamalabError as error:
-            error.partial = text
-            raise
-    return text
+    return "".join(fragments_of(answers))
 
 
 def tokens_per_second(answer: dict) -> float | None:
@@ -77,6 +68,38 @@ def tokens_per_second(answer: dict) -> float | None:
     if not count or not nanoseconds:
         return None
     return count / nanoseconds * 1e9
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
+    """`split_lines` for a body that is still arriving: each line as soon as its newline is there.
+
+    >>> list(lines_of([b'{"a":', b'1}\\n{"b":2', b"}"]))
+    ['{"a":1}', '{"b":2}']
+    """
+    rest = bytearray()
+    try:
+        for chunk in chain(chunks, [b"\n"]):  # the end of the body ends its last line
+            rest += chunk
+            if b"\n" in chunk:
+                *whole, rest = rest.split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadAnswer("The answer is not UTF-8 text.", why=str(error), do="ask again") from None
+
+
+def fragments_of(answers: Iterable[dict]) -> Iterator[str]:
+    """`join_fragments`, one at a time; what goes wrong on the way knows the text before it."""
+    text = ""
+    try:
+        for answer in answers:
+            fragment = fragment_of(answer)
+            text += fragment
+            yield fragment
+    except LlamalabError as error:
+        error.partial = text
+        raise
 
 
 def load_record(line: str) -> dict:

@@ -1,10 +1,13 @@
 """Talking to a server: whatever the wire does, the text so far is kept and the error is ours."""
 
+import copy
 import json
+import pickle
 import socket
 import threading
 
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_server import chunk, head, tiny_server, whole
@@ -183,7 +186,7 @@ def test_an_empty_answer_is_a_broken_stream():
         ("404 Not Found", b"404 page not found", BadAnswer, "HTTP 404"),
         ("503 Busy", b'{"error":"server busy, please try again."}', ServerBusy, "busy"),
         ("400 Bad", b'{"error":"invalid character"}', BadAnswer, "invalid character"),
-        ("403 Forbidden", b"", BadAnswer, "Host"),
+        ("403 Forbidden", b"", BadAnswer, "ORIGINS"),
         ("500 Oh", b'{"error":"out of memory"}', BadAnswer, "out of memory"),
         ("500 Oh", b"[]", BadAnswer, "HTTP 500"),
     ],
@@ -191,6 +194,42 @@ def test_an_empty_answer_is_a_broken_stream():
 def test_a_refusal_becomes_the_right_error(status, body, error, words):
     with pytest.raises(error, match=words):
         ask(whole(status, body), model="m")
+
+
+@pytest.mark.parametrize("server", ["htp://x", "http://a..b", "x" * 70])
+def test_what_is_no_address_is_not_found(server):
+    with pytest.raises(ServerNotFound):
+        llamalab.generate("?", server=server)
+
+
+def test_a_refusal_that_is_cut_off_is_a_bad_answer():
+    head_only = head("404 Not Found", "Content-Type: application/json", "Content-Length: 500")
+    with pytest.raises(BadAnswer, match="HTTP 404"):
+        ask(head_only + b'{"error":', model="m")
+
+
+def test_a_prompt_without_a_recording_is_told_which_one_has_one():
+    body = b'{"error":"model \'mistral\' is here only as recordings"}'
+    with pytest.raises(ModelNotFound, match="Are you listening"):
+        ask(whole("404 Not Found", body))
+
+
+def test_an_answer_can_be_copied_and_pickled():
+    answer = ask(chunked([*YES, DONE]))
+    for twin in (copy.deepcopy(answer), pickle.loads(pickle.dumps(answer))):
+        assert (twin, twin.records) == (answer, answer.records)
+
+
+def test_a_long_answer_in_one_piece_is_not_read_byte_by_byte(monkeypatch):
+    sizes = []
+    read = requests.Response.iter_content
+    monkeypatch.setattr(
+        requests.Response,
+        "iter_content",
+        lambda self, chunk_size: (sizes.append(chunk_size), read(self, chunk_size))[1],
+    )
+    assert ask(whole("200 OK", record("long", done=True))) == "long"
+    assert sizes == [None]
 
 
 def test_a_dead_server_is_not_found(unused_address):

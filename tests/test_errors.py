@@ -2,6 +2,7 @@
 
 import pickle
 
+import llamalab
 from llamalab.errors import BrokenStream, LlamalabError, ServerNotFound
 
 
@@ -31,4 +32,5 @@ def test_the_partial_text_survives_a_process_boundary():
 
 
 def test_all_errors_are_one_family():
-    assert issubclass(BrokenStream, LlamalabError)
+    for name in ("ServerNotFound", "ModelNotFound", "ServerBusy", "BadAnswer", "BrokenStream"):
+        assert issubclass(getattr(llamalab, name), LlamalabError)

@@ -123,6 +123,27 @@ def test_a_password_is_not_shown(monkeypatch, capsys):
     assert "secret" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("value", ["htp://10.0.0.5", "a b", "http://a..b", "[::1", "x" * 70])
+def test_what_is_no_address_is_not_found(monkeypatch, value):
+    monkeypatch.setenv("OLLAMA_HOST", value)
+    with pytest.raises(ServerNotFound, match="No server answers at"):
+        find.server()
+
+
+def test_any_loopback_address_is_kept_off_the_proxy(monkeypatch, unused_address):
+    monkeypatch.setenv("HTTP_PROXY", unused_address)
+    find.keep_proxies_off_loopback()
+    for address in ("http://127.0.0.5:1", "http://localhost:1", "http://[::1]:1"):
+        assert not requests.utils.get_environ_proxies(address)
+
+
+def test_the_cure_speaks_of_ollama_host_only_where_it_is_to_blame(monkeypatch):
+    assert "llamalab serve" in find.cure("http://127.0.0.1:9")
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    assert "OLLAMA_HOST" in find.cure("http://127.0.0.1:9")
+    assert "OLLAMA_HOST" not in find.cure("http://127.0.0.1:10")
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_a_proxy_never_catches_a_loopback_address(monkeypatch, variable, unused_address):
     monkeypatch.setenv(variable, unused_address)
@@ -138,7 +159,7 @@ def test_what_no_proxy_said_before_is_kept(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "school.example")
     find.keep_proxies_off_loopback()
     find.keep_proxies_off_loopback()
-    assert os.environ["NO_PROXY"] == "school.example,127.0.0.1,localhost,::1"
+    assert os.environ["NO_PROXY"] == "school.example,localhost,127.0.0.1,127.0.0.0/8,::1"
 
 
 def test_without_a_proxy_the_environment_is_left_alone(monkeypatch):

@@ -94,9 +94,8 @@ def test_an_error_record_keeps_the_text_so_far():
 
 
 def test_text_on_the_done_record_is_not_lost():
-    assert join_fragments([{"response": "Yes", "done": False}, {"response": "!", "done": True}])[
-        -1
-    ] == ("!")
+    answers = [{"response": "Yes", "done": False}, {"response": "!", "done": True}]
+    assert join_fragments(answers) == "Yes!"
 
 
 def test_the_records_of_a_chat_are_joined_too():

@@ -85,8 +85,8 @@ def serve(ready: Connection, fragments: int) -> None:
                     connection.sendall(answer)
 
 
-def main() -> None:
-    medians = {}
+def main() -> int:
+    medians, peaks = {}, {}
     for fragments in (FRAGMENTS // 10, FRAGMENTS):
         here, there = multiprocessing.Pipe()
         server = multiprocessing.Process(target=serve, args=(there, fragments), daemon=True)
@@ -102,12 +102,16 @@ def main() -> None:
         print(f"{fragments} fragments")
         for name, runs in results.items():
             medians[name] = statistics.median(run["seconds"] for run in runs) / fragments
-            peak = statistics.median(run["peak"] for run in runs)
+            peak = peaks[name, fragments] = statistics.median(run["peak"] for run in runs)
             print(f"  {name:20} {medians[name] * 1e6:6.2f} µs each   peak {peak / 1e6:6.2f} MB")
     bare, stream, package = medians.values()
     print(f"stream / the document's loop: {stream / bare:.2f}  (target: at most 1.3)")
     print(f"stream / ollama package:      {stream / package:.2f}  (target: at most 0.5)")
+    grown = peaks["llamalab.stream", FRAGMENTS] - peaks["llamalab.stream", FRAGMENTS // 10]
+    text = 2 * (FRAGMENTS - FRAGMENTS // 10) * len(" token")  # kept by reader and by stream()
+    print(f"memory of stream grows by:    {grown / text:.2f} x the text  (target: at most 1.1)")
+    return stream / bare > 1.3 or stream / package > 0.5 or grown > 1.1 * text
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
