@@ -166,14 +166,9 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
-    from llamalab.server.recordings import BadRecording
-    from llamalab.server.run import PortTaken, serve
+    from llamalab.server.run import serve
 
-    try:
-        serve(arguments.port, arguments.speed, arguments.recordings)
-    except (PortTaken, BadRecording) as error:
-        print(error, file=sys.stderr)
-        return 1
+    serve(arguments.port, arguments.speed, arguments.recordings)
     return 0
 
 

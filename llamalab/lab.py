@@ -72,7 +72,7 @@ def need_free(port: int) -> None:
     """Raise, in a sentence, where another program has the port that was asked for."""
     try:
         listen(port).close()
-    except OSError:
+    except (PortTaken, OSError):
         raise LlamalabError(
             f"JupyterLab cannot have port {port}.",
             why="another program has it, or this system keeps it for itself",

@@ -14,6 +14,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from llamalab.errors import LlamalabError
 from llamalab.server import protocol
 
 FOLDER = Path(__file__).parent.parent / "recordings"  # those that come with llamalab
@@ -30,7 +31,7 @@ KINDS |= {"tool_calls": list, "logprobs": list, "total_duration": int}
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
-class BadRecording(ValueError):
+class BadRecording(LlamalabError):
     """A recording that cannot be replayed; the message names the file and the line."""
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from llamalab.errors import LlamalabError
 from llamalab.server.app import create_app
 
 HOST = "127.0.0.1"
 
 
-class PortTaken(OSError):
-    """The port is not to be had; the message says what to do."""
+class PortTaken(LlamalabError):
+    """The port is not to be had."""
 
 
 class BuiltinServer:
@@ -110,7 +111,7 @@ def listen(port: int) -> socket.socket:
         }.get(error.errno)
         if why is None:
             raise
-        raise PortTaken(f"Port {port} {why}: llamalab serve --port {port + 1}") from None
+        raise PortTaken(f"Port {port} {why}.", do="llamalab serve --port 0") from None
     return listener
 
 

@@ -27,8 +27,8 @@ def test_a_taken_port_is_one_clear_sentence(server):
     with pytest.raises(PortTaken) as taken:
         BuiltinServer.start(port)
     assert str(taken.value) == (
-        f"Port {port} is taken, perhaps by Ollama or by another llamalab: "
-        f"llamalab serve --port {port + 1}"
+        f"Port {port} is taken, perhaps by Ollama or by another llamalab.\n"
+        f"  Do:  llamalab serve --port 0"
     )
 
 
@@ -150,6 +150,16 @@ def answer_with(server):
 
     yield answer_with
     server.app.state.source = kept
+
+
+def test_a_record_goes_out_before_the_next_one_is_there(url, answer_with):
+    answer_with(LINE, FOREVER)
+    data = b""
+    with connect(url) as connection:
+        connection.sendall(post_bytes("/api/generate", ASKED))
+        while LINE not in data:
+            data += connection.recv(65536)  # its patience ends where the record is held back
+    assert data.startswith(b"HTTP/1.1 200")
 
 
 def test_an_error_before_the_first_record_has_its_own_status(url, answer_with):
