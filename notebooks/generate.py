@@ -12,7 +12,7 @@ MODEL = "mistral"
 
 # part 2: where the server is
 def server_address(host):
-    """Make the address to post to from "10.0.0.5", ":8080", "0.0.0.0", "http://name:80" ..."""
+    """Make a whole address of a host, host:port, :port, http://... or nothing (this machine)."""
     host = host.strip(" '\"")
     if "://" not in host:
         name, _, port = host.partition(":")
@@ -35,6 +35,8 @@ def post(server, prompt):
 def load_answer(json_line):
     """Turn a line into a dictionary; say what an error record says."""
     answer = json.loads(json_line)
+    if not isinstance(answer, dict):
+        raise ValueError("a record is a dictionary")
     if "error" in answer:
         raise RuntimeError(f"The server says: {answer['error']}")
     return answer
@@ -45,7 +47,7 @@ def print_answer(json_lines):
     """Print each fragment as it arrives; the last record has to be done."""
     answer = {}
     for answer in map(load_answer, json_lines):
-        print(answer["response"], end="", flush=True)
+        print(answer["response"] or "", end="", flush=True)
     if not answer.get("done"):
         raise RuntimeError("The answer stopped before its end.")
 
@@ -55,9 +57,9 @@ def explain(error, server):
     """Say what happened, and what to do about it."""
     if isinstance(error, RuntimeError):
         return str(error)
-    if isinstance(error, requests.ConnectionError):
-        return f"No server at {server}: start one, or set OLLAMA_HOST to its address."
-    return f"No whole answer from {server}: is it a model server? Ask again."
+    if not isinstance(error, requests.ConnectionError):
+        return f"No whole answer from {server}: is it a model server? Ask again."
+    return f"No server at {server}: start Ollama or `llamalab serve`, or point OLLAMA_HOST to one."
 
 
 # part 7: ask, and end well

@@ -104,6 +104,11 @@ def test_an_unknown_model_is_what_the_server_says(tmp_path):
     assert failed_with(ended, "The server says: model 'nosuch' not found")
 
 
+def test_a_null_is_no_text():
+    ended = ask(head() + chunk(YES) + chunk(b'{"response":null,"done":true}\n') + chunk(b""))
+    assert (ended.stdout, ended.returncode) == (newline(b"Yes\n"), 0)
+
+
 def test_an_error_in_the_middle_keeps_the_text_before_it():
     answer = head() + chunk(YES) + chunk(b'{"error":"out of memory"}\n') + chunk(b"")
     assert failed_with(ask(answer), "The server says: out of memory", b"Yes")
@@ -133,9 +138,11 @@ def test_an_answer_that_is_cut_off_says_so_and_keeps_its_text(answer):
         whole("404 Not Found", b'{"detail":"Not Found"}'),
         whole("404 Not Found", b"404 page not found", "text/plain"),
         whole("403 Forbidden", b""),
+        whole("200 OK", b"[]"),
+        whole("200 OK", b"null"),
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
-    ids=["login page", "another API", "not found", "refused", "no HTTP"],
+    ids=["login page", "another API", "not found", "refused", "a list", "null", "no HTTP"],
 )
 def test_what_is_no_model_server_ends_in_a_sentence(answer):
     ended = ask(answer)

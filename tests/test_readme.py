@@ -23,7 +23,7 @@ def llamalab_commands() -> list[str]:
     shown = [line.removeprefix("$ ").partition("  #")[0] for line in CONSOLE + INLINE]
     shown = [part.strip() for line in shown for part in line.split("&&")]
     called = [
-        re.fullmatch(r"(?:(?:python -m )?uv run )?(llamalab(?: .*)?)", part) for part in shown
+        re.fullmatch(r"(?:(?:python3? -m )?uv run )?(llamalab(?: .*)?)", part) for part in shown
     ]
     return sorted({match[1] for match in called if match})
 
