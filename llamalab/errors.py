@@ -57,6 +57,10 @@ class BrokenStream(LlamalabError):
     """The answer began and did not come to its end; `partial` keeps what had arrived."""
 
 
+class PullFailed(LlamalabError):
+    """The built-in model's file could not be fetched; whatever was there is still there."""
+
+
 def shorten(text: str, width: int = 60) -> str:
     """A text in quotes, the middle of a long one left out.
 

@@ -34,7 +34,7 @@ def test_environment_yml_names_the_packages_and_bounds_of_pyproject():
     python = "python" + PROJECT["project"]["requires-python"]
     ours = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
     theirs = [entry for entry in CONDA if isinstance(entry, str)] + FROM_PIP
-    assert bounds(theirs) == bounds(ours) | {python, "pip", "-e."}
+    assert bounds(theirs) == bounds(ours) | {python, "-e."}
 
 
 def test_environment_yml_installs_the_package_last():

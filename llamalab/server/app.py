@@ -4,12 +4,10 @@ Decided here and nowhere else: which paths and methods there are, in which order
 checked, and when the status line goes out, which is with the first record and not before.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -17,18 +15,21 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Message, Receive, Scope, Send
 
-from llamalab.server import gojson, protocol
+from llamalab.server import gojson, protocol, v1
+from llamalab.server.engine import Engine
 from llamalab.server.guard import Guard, allow, find_route
 from llamalab.server.protocol import Refusal
 from llamalab.server.recordings import FOLDER, read_folder
-from llamalab.server.sources import Replay
-
-MAX_BODY = 16 * 2**20  # bytes; Ollama has no limit, but a loop in a notebook can post anything
-
-JSON = "application/json; charset=utf-8"
-BARE_JSON = "application/json"  # where Ollama's own code writes the header, not its framework
+from llamalab.server.responses import (
+    BARE_JSON,
+    Records,
+    collect,
+    json_response,
+    read_body,
+    while_connected,
+)
+from llamalab.server.sources import Both, Live, Replay, Source
 
 # What Ollama has and this server has not.
 ABSENT = {
@@ -46,22 +47,22 @@ ABSENT = {
     "/api/experimental/web_search": ["POST"],
     "/api/experimental/web_fetch": ["POST"],
     "/api/experimental/model-recommendations": ["GET"],
-    "/v1/chat/completions": ["POST"],
     "/v1/completions": ["POST"],
     "/v1/embeddings": ["POST"],
     "/v1/responses": ["POST"],
     "/v1/audio/transcriptions": ["POST"],
     "/v1/messages": ["POST"],
-    "/v1/models": ["GET"],
-    "/v1/models/{model}": ["GET"],
 }
 
 
-def create_app(recordings: Path | str | None = None, speed: float = 1.0) -> Starlette:
+def create_app(
+    recordings: Path | str | None = None, speed: float = 1.0, engine: Engine | None = None
+) -> Starlette:
     """The server as an ASGI application.
 
     `recordings` is a folder of `*.ndjson` (None: those of llamalab), `speed` a multiple of
-    their pace, 0 for no pauses. Raises `recordings.BadRecording` for one that is broken.
+    their pace, 0 for no pauses; `engine` runs the model that answers what is not recorded.
+    Raises `recordings.BadRecording` for one that is broken.
     """
     running = Route("/api/ps", ps)
     running.methods = {"GET"}  # no HEAD here, which Starlette adds to every GET
@@ -74,12 +75,23 @@ def create_app(recordings: Path | str | None = None, speed: float = 1.0) -> Star
         Route("/api/chat", answer, methods=["POST"]),
         Route("/api/show", show, methods=["POST"]),
         Route("/api/pull", pull, methods=["POST"]),
+        *v1.ROUTES,
         *(Route(path, absent, methods=methods) for path, methods in ABSENT.items()),
     ]
     handlers = {404: no_such_path, 405: wrong_method, Refusal: refused, Exception: failed}
-    app = Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
+    source: Source = Replay(read_folder(Path(recordings or FOLDER)), speed)
+    if engine is not None:
+        source = Both(source, Live(engine))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await source.close()
+
+    guard = [Middleware(Guard)]
+    app = Starlette(routes=routes, middleware=guard, exception_handlers=handlers, lifespan=lifespan)
     app.router.redirect_slashes = False  # `no_such_path` does it Ollama's way
-    app.state.source = Replay(read_folder(Path(recordings or FOLDER)), speed)
+    app.state.source = source
     return app
 
 
@@ -117,7 +129,8 @@ async def answer(request: Request) -> Response:
     lines = source.answer(path, asked)
     if asked.get("stream", True):
         return Records(lines)
-    records = await while_connected(request.receive, collect(lines))
+    lines = await while_connected(request.receive, collect(lines))
+    records = [gojson.decode(line) for line in lines or []]
     whole = protocol.whole(records or [{"error": "the reader has gone"}])
     return json_response(whole, 500 if "error" in whole else 200)
 
@@ -138,96 +151,13 @@ async def pull(request: Request) -> Response:
     lines = request.app.state.source.pull(model)
     if asked.get("stream", True):
         return Records(lines)
-    last = (await collect(lines))[-1]
+    last = gojson.decode((await collect(lines))[-1])
     return json_response(last, 500 if "error" in last else 200, BARE_JSON)
 
 
 async def absent(request: Request) -> Response:
     what = f"llamalab's built-in server does not do {request.url.path}; a real Ollama does"
     raise Refusal(501, what)
-
-
-# ---- requests and responses
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, read to its end even where it is too long: who still sends does not listen."""
-    body, size = bytearray(), 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= MAX_BODY:
-            body += piece
-    if size > MAX_BODY:
-        raise Refusal(413, f"the request is {size} bytes long, the limit is {MAX_BODY}")
-    return bytes(body)
-
-
-def json_response(document: Any, status: int = 200, media_type: str = JSON) -> Response:
-    return Response(gojson.dumps(document), status, media_type=media_type)
-
-
-async def collect(lines: AsyncGenerator[bytes, None]) -> list[dict]:
-    """The records of an answer, once they are all there."""
-    async with aclosing(lines):
-        return [gojson.decode(line) async for line in lines]
-
-
-class Records:
-    """The response that streams: one chunk a record, the status line with the first of them.
-
-    An error before the first record has a status of its own; after it, it is the last record.
-    """
-
-    def __init__(self, lines: AsyncGenerator[bytes, None]):
-        self.lines = lines
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_connected(receive, self.send_all(scope, receive, send))
-
-    async def send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-        try:
-            async with aclosing(self.lines) as lines:
-                async for line in lines:
-                    if not started:
-                        await send(start())
-                        started = True
-                    await send(chunk(line))
-                    await asyncio.sleep(0)  # a source in full flow keeps nobody waiting
-        except Refusal as refusal:
-            error = {"error": refusal.text}
-            if not started:
-                response = json_response(error, refusal.status, BARE_JSON)
-                return await response(scope, receive, send)
-            await send(chunk(gojson.dumps(error) + b"\n"))
-        await send(chunk(b"", more=False))
-
-
-def start() -> Message:
-    """The status line; a new list of headers each time, since `Guard` adds to it."""
-    headers = [(b"content-type", b"application/x-ndjson")]
-    return {"type": "http.response.start", "status": 200, "headers": headers}
-
-
-def chunk(body: bytes, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`; None, and `work` cancelled, where the reader goes away before it."""
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(gone())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return tasks[0].result() if tasks[0].done() else None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # ---- refusals

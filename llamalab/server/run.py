@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from llamalab.errors import LlamalabError
 from llamalab.server.app import create_app
+from llamalab.server.engine import Engine
 
 HOST = "127.0.0.1"
 
@@ -46,14 +47,18 @@ class BuiltinServer:
 
     @classmethod
     def start(
-        cls, port: int = 0, speed: float = 1.0, recordings: Path | str | None = None
+        cls,
+        port: int = 0,
+        speed: float = 1.0,
+        recordings: Path | str | None = None,
+        engine: Engine | None = None,
     ) -> "BuiltinServer":
         """Start a server; it accepts connections when this returns. Port 0 is any free one.
 
-        `speed` and `recordings` are as in `app.create_app`. Raises `PortTaken`, or
+        `speed`, `recordings` and `engine` are as in `app.create_app`. Raises `PortTaken`, or
         `recordings.BadRecording`.
         """
-        server = cls(create_app(recordings, speed), listen(port))
+        server = cls(create_app(recordings, speed, engine), listen(port))
         server._thread.start()
         server._uvicorn.ready.wait()
         if not server._uvicorn.started:
@@ -76,17 +81,22 @@ class BuiltinServer:
         self.stop()
 
 
-def serve(port: int = 11434, speed: float = 1.0, recordings: Path | str | None = None) -> None:
+def serve(
+    port: int = 11434,
+    speed: float = 1.0,
+    recordings: Path | str | None = None,
+    engine: Engine | None = None,
+) -> None:
     """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         with (
             contextlib.suppress(KeyboardInterrupt),
-            BuiltinServer.start(port, speed, recordings) as server,
+            BuiltinServer.start(port, speed, recordings, engine) as server,
         ):
             models = ", ".join(item["name"] for item in server.app.state.source.models())
             print(f"Server: {server.url} (llamalab's built-in server)")
-            print(f"Recordings of: {models or 'nothing'}. Stop it with Ctrl-C.", flush=True)
+            print(f"Models: {models or 'none'}. Stop it with Ctrl-C.", flush=True)
             while server.running:
                 time.sleep(1)  # interrupted by a signal on every system, as a lock is not
     finally:

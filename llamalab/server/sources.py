@@ -1,15 +1,18 @@
 """Who answers: the one seam between the protocol (`app`) and where the text comes from.
 
-Today recordings answer. An engine is one more class with the methods of `Source`, and whoever
-tries recordings first and the engine next is a third.
+`Replay` answers with recordings, `Live` with a model, `Both` with a recording where there is one
+and else with the model.
 """
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Protocol
 
-from llamalab.server import gojson, protocol
+from llamalab.server import gojson, protocol, translate
+from llamalab.server.engine import Engine
 from llamalab.server.recordings import Recording, schedule
 
 # What /api/tags tells about a model. Nobody knows how the recorded one was quantized.
@@ -60,8 +63,14 @@ class Source(Protocol):
         it a last line `{"error": ...}`. Closed or cancelled when the reader has gone.
         """
 
+    def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
+        """The chunks of a /v1/chat/completions stream. Raises `protocol.Refusal`."""
+
     def pull(self, model: str) -> AsyncGenerator[bytes, None]:
         """The lines of progress while the model is fetched; an `{"error": ...}` line ends it."""
+
+    async def close(self) -> None:
+        """The server ends."""
 
 
 class Replay:
@@ -96,9 +105,13 @@ class Replay:
     async def load(self, path: str, request: dict) -> dict:
         return protocol.loaded(path, request)
 
+    def knows(self, path: str, request: dict) -> Recording | None:
+        """The recording that answers just this request."""
+        return next((r for r in self.recordings if r.answers(path, request)), None)
+
     async def answer(self, path: str, request: dict) -> AsyncGenerator[bytes, None]:
         protocol.check_format(request)
-        recording = next((r for r in self.recordings if r.answers(path, request)), None)
+        recording = self.knows(path, request)
         if recording is None:
             raise self._not_recorded(path, request["model"])
         clock = asyncio.get_running_loop().time
@@ -114,6 +127,13 @@ class Replay:
             yield gojson.dumps({"status": "success"}) + b"\n"  # nothing to fetch: no layers
         else:
             yield gojson.dumps({"error": "pull model manifest: file does not exist"}) + b"\n"
+
+    async def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
+        raise self._not_recorded("/v1/chat/completions", model)
+        yield {}  # the statement that makes this a generator
+
+    async def close(self) -> None:
+        pass
 
     def _of(self, model: str) -> list[Recording]:
         name = protocol.canonical(model)
@@ -141,6 +161,113 @@ class Replay:
             f"model '{model}' is here only as recordings, and this request is not among them. "
             f"Recorded for {path}: {known}",
         )
+
+
+class Live:
+    """The source that answers with a model, which an engine runs."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def has(self, model: str) -> bool:
+        same = protocol.canonical(model) == protocol.canonical(self.engine.name)
+        return same and self.engine.here()
+
+    def models(self) -> list[dict]:
+        with suppress(protocol.Refusal):  # a broken file says so to whoever asks it
+            if self.engine.here():
+                return [self.engine.item()]
+        return []
+
+    def running(self) -> list[dict]:
+        return self.engine.running()
+
+    def show(self, model: str) -> dict:
+        return self.engine.show()
+
+    async def load(self, path: str, request: dict) -> dict:
+        if request.get("keep_alive") == 0:
+            await self.engine.unload()
+        else:
+            async with self.engine.use(request.get("keep_alive")):
+                pass
+        return protocol.loaded(path, request)
+
+    async def answer(self, path: str, request: dict) -> AsyncGenerator[bytes, None]:
+        metrics = translate.Metrics(time.perf_counter_ns())
+        model = request["model"]
+        protocol.check_format(request)
+        translate.check_abilities(model, request)
+        async with self.engine.use(request.get("keep_alive")) as endpoint:
+            metrics.loaded = time.perf_counter_ns()
+            lines = translate.answer(endpoint, path, model, request, metrics)
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
+
+    async def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
+        async with self.engine.use(None) as endpoint:
+            chunks = translate.complete(endpoint, model, request)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+
+    async def pull(self, model: str) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self.engine.pull()) as records:
+            async for record in records:
+                yield gojson.dumps(record) + b"\n"
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+class Both:
+    """Recordings first; what is not recorded, also of a recorded model, the live one answers.
+
+    Its name is then in every record: nobody is told that another model has spoken.
+    """
+
+    def __init__(self, replay: "Replay", live: Live):
+        self.replay, self.live = replay, live
+
+    def has(self, model: str) -> bool:
+        return self.replay.has(model) or self.live.has(model)
+
+    def models(self) -> list[dict]:
+        items = {item["name"]: item for item in [*self.replay.models(), *self.live.models()]}
+        return sorted(items.values(), key=lambda item: item["modified_at"][:19], reverse=True)
+
+    def running(self) -> list[dict]:
+        return self.live.running()
+
+    def show(self, model: str) -> dict:
+        return self._owner(model).show(model)
+
+    async def load(self, path: str, request: dict) -> dict:
+        return await self._owner(request["model"]).load(path, request)
+
+    def answer(self, path: str, request: dict) -> AsyncGenerator[bytes, None]:
+        model = request["model"]
+        if not self.replay.knows(path, request) and self.live.engine.here():
+            name = model if self.live.has(model) else self.live.engine.name
+            return self.live.answer(path, {**request, "model": name})
+        return self.replay.answer(path, request)
+
+    def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
+        if not self.live.engine.here():
+            return self.replay.complete(model, request)
+        name = model if self.live.has(model) else self.live.engine.name
+        return self.live.complete(name, request)
+
+    def pull(self, model: str) -> AsyncGenerator[bytes, None]:
+        mine = protocol.canonical(model) == protocol.canonical(self.live.engine.name)
+        return self.live.pull(model) if mine else self.replay.pull(model)
+
+    async def close(self) -> None:
+        await self.live.close()
+
+    def _owner(self, model: str) -> "Live | Replay":
+        return self.live if self.live.has(model) else self.replay
 
 
 def _shown(prompt: str) -> str:

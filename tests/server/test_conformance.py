@@ -341,8 +341,7 @@ def test_pulling_another_model_ends_in_an_error_record(url):
         ("POST", "/api/create"),
         ("DELETE", "/api/delete"),
         ("POST", "/api/blobs/sha256:ab"),
-        ("POST", "/v1/chat/completions"),
-        ("GET", "/v1/models/x"),
+        ("POST", "/v1/embeddings"),
     ],
 )
 def test_what_the_server_does_not_do_it_says(url, method, path):

@@ -103,7 +103,7 @@ def test_serve_says_where_it_is_and_a_signal_ends_it_quietly(name):
     first, second = process.stdout.readline(), process.stdout.readline()
     assert first.startswith("Server: http://127.0.0.1:")
     assert first.endswith(" (llamalab's built-in server)\n")
-    assert second == "Recordings of: mistral:latest. Stop it with Ctrl-C.\n"
+    assert second == "Models: mistral:latest. Stop it with Ctrl-C.\n"
     with connect(first.split()[1]) as connection:
         connection.sendall(post_bytes("/api/generate", ASKED))  # a stream stays open
         process.send_signal(getattr(signal, name))

@@ -1,0 +1,323 @@
+"""Who runs a model: llama.cpp in this process, or a server elsewhere. `sources` enters.
+
+Both are a name, what /api/tags and /api/show say of it, and `use()`: the endpoint that speaks
+the OpenAI protocol, loaded and held while somebody reads. The engine itself schedules, batches
+and caches; nothing of that is done here.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import hashlib
+import importlib.util
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from llamalab.errors import LlamalabError, ServerNotFound
+from llamalab.server import gguf, llama, modelfile, protocol
+from llamalab.server.protocol import Refusal
+from llamalab.server.translate import Endpoint
+
+KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
+
+
+class Engine(Protocol):
+    """What `sources.Live` asks of a model."""
+
+    name: str
+
+    def here(self) -> bool:
+        """Whether it can answer."""
+
+    def item(self) -> dict:
+        """Its item in /api/tags."""
+
+    def show(self) -> dict:
+        """Its answer to /api/show."""
+
+    def running(self) -> list[dict]:
+        """Its item in /api/ps, if it is in memory."""
+
+    def use(self, keep_alive: float | None) -> contextlib.AbstractAsyncContextManager[Endpoint]:
+        """Where to ask it, loaded if need be and held until the end of the `async with`.
+
+        `keep_alive` is how many seconds it then stays in memory (None: 5 minutes).
+        """
+
+    async def unload(self) -> None:
+        """Let go of its memory, once nobody reads any more."""
+
+    def pull(self) -> AsyncGenerator[dict, None]:
+        """Fetch its file; yields Ollama's progress records, of which an error may be the last."""
+
+    async def close(self) -> None:
+        """The server ends."""
+
+
+class LocalModel:
+    """A GGUF file on this machine, run by llama.cpp in this process (xllamacpp)."""
+
+    def __init__(self, name: str, file: Path, pulled: bool = False):
+        self.name, self.file = name, file
+        self._pulled = pulled  # the file is the one that `modelfile` keeps
+        self._llama: Any = None  # xllamacpp's server: it lives as long as it is referred to
+        self._endpoint: Endpoint | None = None
+        self._loading = asyncio.Lock()
+        self._stopping = threading.Lock()
+        self._readers = 0
+        self._keep_alive = KEEP_ALIVE
+        self._timer: asyncio.Task | None = None
+        self._expires = 0  # ns since 1970
+        atexit.register(self._stop)  # before the interpreter takes apart what it needs
+
+    def here(self) -> bool:
+        return self.file.is_file() and importlib.util.find_spec("xllamacpp") is not None
+
+    def item(self) -> dict:
+        status = self.file.stat()
+        with self.file.open("rb") as opened:  # of the whole file it would take seconds
+            digest = hashlib.sha256(opened.read(2**20) + str(status.st_size).encode())
+        name = protocol.short_name(self.name)
+        return {
+            "name": name,
+            "model": name,
+            "modified_at": protocol.local_time(status.st_mtime_ns),
+            "size": status.st_size,
+            "digest": digest.hexdigest(),
+            "details": gguf.details(self._header()),
+            "capabilities": ["completion"],
+        }
+
+    def show(self) -> dict:
+        item, header = self.item(), self._header()
+        return {
+            "license": str(header.get("general.license", "unknown")),
+            "modelfile": f"# {item['name']}, served by llamalab\nFROM {self.file.name}\n",
+            "template": str(header.get("tokenizer.chat_template", "")),
+            "details": item["details"],
+            "model_info": {k: v for k, v in header.items() if k != "tokenizer.chat_template"},
+            "capabilities": item["capabilities"],
+            "modified_at": item["modified_at"],
+        }
+
+    def running(self) -> list[dict]:
+        if self._llama is None:
+            return []
+        item = self.item()
+        for key in ("context_length", "embedding_length"):
+            item["details"].pop(key, None)
+        return [
+            {key: item[key] for key in ("name", "model", "size", "digest", "details")}
+            | {"expires_at": protocol.local_time(self._expires), "size_vram": 0}
+            | {"context_length": llama.CONTEXT}
+        ]
+
+    @contextlib.asynccontextmanager
+    async def use(self, keep_alive: float | None) -> AsyncIterator[Endpoint]:
+        self._keep_alive = KEEP_ALIVE if keep_alive is None else keep_alive
+        self._readers += 1
+        try:
+            # Shielded, here and below: a thread goes on when the reader who began it has gone.
+            yield await asyncio.shield(self._loaded())
+        finally:
+            self._readers -= 1
+            await asyncio.shield(self._let_go())
+
+    async def unload(self) -> None:
+        self._keep_alive = 0.0
+        await asyncio.shield(self._let_go())
+
+    async def pull(self) -> AsyncGenerator[dict, None]:
+        yield {"status": "pulling manifest"}
+        if self._pulled:
+            digest = f"sha256:{modelfile.SHA256}"
+            layer = {"status": f"pulling {modelfile.SHA256[:12]}", "digest": digest}
+            try:
+                async for done, total in progress_of(modelfile.pull):
+                    yield {**layer, "total": total, **({"completed": done} if done else {})}
+            except LlamalabError as error:
+                yield {"error": f"pull model manifest: {error.what} {error.why}"}
+                return
+            yield {"status": "verifying sha256 digest"}
+            yield {"status": "writing manifest"}
+        yield {"status": "success"}
+
+    async def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        await asyncio.to_thread(self._stop)
+
+    def _header(self) -> dict:
+        try:
+            return gguf.read_header(self.file)
+        except (OSError, ValueError) as error:
+            raise Refusal(500, f"error loading model: {error}") from None
+
+    async def _loaded(self) -> Endpoint:
+        async with self._loading:
+            if self._timer:
+                self._timer.cancel()
+            if self._llama is None:
+                await asyncio.to_thread(self._start)
+            self._expire_in(self._keep_alive)
+            return self._endpoint
+
+    async def _let_go(self) -> None:
+        """Unload, now or when the model has been idle long enough, unless somebody reads."""
+        async with self._loading:
+            if self._readers:
+                return
+            self._expire_in(self._keep_alive)
+            if self._timer:
+                self._timer.cancel()
+            if self._keep_alive == 0:
+                await asyncio.to_thread(self._stop)
+            elif math.isfinite(self._keep_alive):
+                self._timer = asyncio.create_task(self._unload_later(self._keep_alive))
+
+    async def _unload_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        async with self._loading:
+            if self._readers == 0:
+                await asyncio.to_thread(self._stop)
+
+    def _expire_in(self, seconds: float) -> None:
+        forever = 2**63 - 1  # ns: what Ollama shows for it, some 292 years
+        self._expires = time.time_ns() + (int(seconds * 1e9) if seconds < 9e9 else forever)
+
+    def _start(self) -> None:
+        """Load the model, once it is known to be one."""
+        self._header()
+        if self._pulled and not modelfile.is_whole(self.file):
+            raise Refusal(500, f"error loading model: {self.file} has changed; {modelfile.PULL}")
+        server, key = llama.start(self.file)
+        self._endpoint = Endpoint(server.listening_address, key)
+        self._llama = server
+
+    def _stop(self) -> None:
+        with self._stopping:
+            self._llama = self._endpoint = None
+
+
+async def progress_of(pull: Callable[..., Any]) -> AsyncGenerator[tuple[int, int], None]:
+    """What a blocking `pull(progress, cancelled)` reports, while it runs in a thread.
+
+    Closing this generator cancels the pull.
+    """
+    reports: asyncio.Queue = asyncio.Queue()
+    loop, cancelled = asyncio.get_running_loop(), threading.Event()
+
+    def report(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(reports.put_nowait, (done, total))
+
+    pulling = asyncio.ensure_future(asyncio.to_thread(pull, report, cancelled))
+    pulling.add_done_callback(lambda _: reports.put_nowait(None))
+    # Looked at also where nobody waits for it any more, else asyncio prints it.
+    pulling.add_done_callback(lambda _: pulling.cancelled() or pulling.exception())
+    try:
+        while (reported := await reports.get()) is not None:
+            yield reported
+        pulling.result()  # raises what the pull has raised
+    finally:
+        cancelled.set()
+
+
+def local_model() -> LocalModel:
+    """The model in the box, or the file that LLAMALAB_MODEL names, under the file's name."""
+    other = os.environ.get("LLAMALAB_MODEL", "").strip()
+    if other:
+        return LocalModel(name_of(other), Path(other).expanduser())
+    return LocalModel(modelfile.NAME, modelfile.model_path(), pulled=True)
+
+
+class RemoteModel:
+    """A model behind the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server elsewhere."""
+
+    def __init__(self, url: str, model: str):
+        self._endpoint = Endpoint(url, model=model)
+        self.name = name_of(model)
+        self._since = time.time_ns()
+
+    def here(self) -> bool:
+        return True
+
+    def item(self) -> dict:
+        name = protocol.short_name(self.name)
+        return {
+            "name": name,
+            "model": name,
+            "modified_at": protocol.local_time(self._since),
+            "size": 0,
+            "digest": hashlib.sha256(self._endpoint.model.encode()).hexdigest(),
+            "details": {
+                "parent_model": "",
+                "format": "remote",
+                "family": "unknown",
+                "families": ["unknown"],
+                "parameter_size": "unknown",
+                "quantization_level": "unknown",
+            },
+            "capabilities": ["completion"],
+        }
+
+    def show(self) -> dict:
+        item = self.item()
+        return {
+            "modelfile": f"# {item['name']}, served by the engine at {self._endpoint.url}\n",
+            "details": item["details"],
+            "model_info": {},
+            "capabilities": item["capabilities"],
+            "modified_at": item["modified_at"],
+        }
+
+    def running(self) -> list[dict]:
+        return []
+
+    @contextlib.asynccontextmanager
+    async def use(self, keep_alive: float | None) -> AsyncIterator[Endpoint]:
+        yield self._endpoint
+
+    async def unload(self) -> None:
+        pass
+
+    async def pull(self) -> AsyncGenerator[dict, None]:
+        yield {"status": "pulling manifest"}
+        yield {"status": "success"}  # it is there already, elsewhere
+
+    async def close(self) -> None:
+        await self._endpoint.close()
+
+
+def remote_model(url: str, model: str = "") -> RemoteModel:
+    """The engine at `url` (with or without its /v1); `model` is its name there, or its first.
+
+    Raises `ServerNotFound` where nothing there speaks the OpenAI protocol.
+    """
+    root = re.sub(r"/v1/?$|/$", "", url)
+    try:
+        listed = httpx.get(f"{root}/v1/models", timeout=5, trust_env=False).json()
+        return RemoteModel(root, model or listed["data"][0]["id"])
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+        why = str(error) if isinstance(error, httpx.HTTPError) else "it does not list its models"
+        do = "llamalab serve --engine http://HOST:PORT/v1"
+        raise ServerNotFound(f"No engine answers at {url}.", why, do) from None
+
+
+def name_of(text: str) -> str:
+    """A name that Ollama's protocol can carry, from a file's name or an engine's own.
+
+    >>> name_of("meta-llama/Llama-3.2-1B"), name_of("My model (1).gguf")
+    ('meta-llama/Llama-3.2-1B', 'My-model-1')
+    """
+    if protocol.canonical(text) and not text.endswith(".gguf"):
+        return text
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(text).name.removesuffix(".gguf"))
+    return stem.strip("-.")[:80] or "model"

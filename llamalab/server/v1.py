@@ -1,0 +1,108 @@
+"""The OpenAI protocol, as Ollama speaks it beside its own. `app` enters.
+
+Two endpoints, for programs that know no other protocol: /v1/chat/completions and /v1/models.
+Errors have another form here, and answers in one piece end in a newline.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from llamalab.server import gojson, protocol, translate
+from llamalab.server.protocol import Refusal
+from llamalab.server.responses import BARE_JSON, JSON, Records, collect, read_body, while_connected
+
+KINDS = {400: "invalid_request_error", 404: "not_found_error"}
+
+
+async def completions(request: Request) -> Response:
+    """/v1/chat/completions, streamed (server-sent events) or whole."""
+    source = request.app.state.source
+    try:
+        asked = gojson.decode(await read_body(request))
+    except gojson.NotJson as error:
+        return refused(Refusal(400, str(error).replace("missing request body", "EOF")), JSON)
+    if not isinstance(asked, dict):
+        return refused(Refusal(400, "the request is not a JSON object"), JSON)
+    model = asked.get("model")
+    if not isinstance(model, str) or not source.has(model):
+        return refused(protocol.not_found(model or ""))
+    if not isinstance(asked.get("messages"), list) or not asked["messages"]:
+        return refused(Refusal(400, "[] is too short - 'messages'"))
+    chunks = source.complete(model, asked)
+    if asked.get("stream"):
+        with_usage = (asked.get("stream_options") or {}).get("include_usage")
+        return Events(events(chunks, with_usage))
+    try:
+        whole = await while_connected(request.receive, collect(chunks))
+        return one_piece(translate.completed(whole)) if whole else Response(status_code=499)
+    except Refusal as refusal:
+        return refused(refusal)
+
+
+async def models(request: Request) -> Response:
+    data = [described(item) for item in request.app.state.source.models()]
+    return one_piece({"object": "list", "data": data})
+
+
+async def model(request: Request) -> Response:
+    name = protocol.short_name(request.path_params["model"])
+    for item in request.app.state.source.models():
+        if protocol.canonical(item["name"]) == protocol.canonical(name):
+            return one_piece(described(item))
+    return refused(protocol.not_found(name))
+
+
+ROUTES = [
+    Route("/v1/chat/completions", completions, methods=["POST"]),
+    Route("/v1/models", models),
+    Route("/v1/models/{model:path}", model),
+]
+
+
+class Events(Records):
+    """The response that streams server-sent events."""
+
+    media_type = "text/event-stream"
+
+    def refused(self, refusal: Refusal) -> Response:
+        return refused(refusal)
+
+    def broken(self, refusal: Refusal) -> bytes:
+        return event(error_of(refusal))
+
+
+async def events(chunks: AsyncGenerator[bytes, None], with_usage: bool) -> AsyncGenerator:
+    """The chunks as events; the one with the usage only for who has asked for it."""
+    async for chunk in chunks:
+        if with_usage or chunk["choices"]:
+            yield event(chunk)
+    yield b"data: [DONE]\n\n"
+
+
+def event(document: dict) -> bytes:
+    return b"data: " + gojson.dumps(document) + b"\n\n"
+
+
+def one_piece(document: dict) -> Response:
+    return Response(gojson.dumps(document) + b"\n", media_type=BARE_JSON)
+
+
+def refused(refusal: Refusal, media_type: str = BARE_JSON) -> Response:
+    body = gojson.dumps(error_of(refusal)) + (b"\n" if media_type == BARE_JSON else b"")
+    return Response(body, refusal.status, media_type=media_type)
+
+
+def error_of(refusal: Refusal) -> dict[str, Any]:
+    kind = KINDS.get(refusal.status, "api_error")
+    return {"error": {"message": refusal.text, "type": kind, "param": None, "code": None}}
+
+
+def described(item: dict) -> dict[str, Any]:
+    """An item of /v1/models from one of /api/tags."""
+    created = int(datetime.fromisoformat(item["modified_at"][:19]).timestamp())
+    return {"id": item["name"], "object": "model", "created": created, "owned_by": "library"}
