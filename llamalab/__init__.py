@@ -1,7 +1,8 @@
 """llamalab: what a notebook uses, and nothing else.
 
     SERVER = llamalab.server()                        find a model server, or start one
-    llamalab.generate(prompt), .stream(prompt)        ask it; .chat(messages), .models()
+    llamalab.generate(prompt), .stream(prompt)        ask it; .chat(messages)
+    llamalab.models(), .pull(model)                   which models it has; fetch one
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
     llamalab.check("split_lines", my_function)        how is my exercise?
 
@@ -9,7 +10,7 @@ The errors are in `llamalab.errors`, all under `LlamalabError`.
 """
 
 import llamalab.server  # noqa: F401  takes the name now; the function `server` has it from below
-from llamalab.client import MODEL, Answer, chat, generate, models, post, stream
+from llamalab.client import MODEL, Answer, chat, generate, models, post, pull, stream
 from llamalab.errors import (
     BadAnswer,
     BrokenStream,
@@ -40,6 +41,7 @@ __all__ = [
     "load_answers",
     "models",
     "post",
+    "pull",
     "server",
     "split_lines",
     "stream",

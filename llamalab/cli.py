@@ -21,6 +21,7 @@ the lesson
 
 the server
   ask PROMPT       ask one question and watch the answer arrive
+  pull [MODEL]     fetch the model in the box, 98 MB, once
   serve            run the built-in server in this terminal
 """
 
@@ -132,11 +133,10 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ask(arguments: argparse.Namespace) -> int:
     """Ask the model one question and print its answer as it arrives."""
-    from llamalab import MODEL, stream
+    from llamalab import MODEL, find, model, stream
 
-    answer = stream(
-        " ".join(arguments.prompt), model=arguments.model or MODEL, server=arguments.server
-    )
+    server = arguments.server or find.server(quiet=True, prepare=model.fetch_or_go_on)
+    answer = stream(" ".join(arguments.prompt), arguments.model or MODEL, server)
     written = False
     try:
         for fragment in answer:
@@ -162,13 +162,47 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recordings", type=Path, metavar="DIR", help="a folder with recordings of your own"
     )
+    parser.add_argument(
+        "--engine",
+        metavar="URL",
+        help="what is not recorded, let this server answer: any that speaks the OpenAI protocol, "
+        "such as http://host:8000/v1 (default: the model in the box)",
+    )
+    parser.add_argument("--model", metavar="NAME", help="the engine's name for its model")
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
+    from llamalab.model import fetch_or_go_on
+    from llamalab.server.engine import local_model, remote_model
     from llamalab.server.run import serve
 
-    serve(arguments.port, arguments.speed, arguments.recordings)
+    if arguments.engine:
+        engine = remote_model(arguments.engine, arguments.model or "")
+    else:
+        fetch_or_go_on()
+        engine = local_model()
+    serve(arguments.port, arguments.speed, arguments.recordings, engine)
+    return 0
+
+
+def pull_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="default: smollm2:135m, the model in the box"
+    )
+    parser.add_argument("--server", metavar="URL", help="let this server fetch it, for its own use")
+
+
+def pull(arguments: argparse.Namespace) -> int:
+    """Fetch a model, with a bar to watch: the model in the box, or another one with Ollama."""
+    from llamalab import client, model
+    from llamalab.server import modelfile
+
+    if arguments.server or arguments.model not in (None, modelfile.NAME):
+        client.pull(arguments.model or modelfile.NAME, arguments.server)
+    else:
+        model.fetch()
+        print(f"{modelfile.NAME} is here: {modelfile.model_path()}")
     return 0
 
 
@@ -196,6 +230,7 @@ def speed(text: str) -> float:
 COMMANDS = {
     "lab": (lab_arguments, lab),
     "ask": (ask_arguments, ask),
+    "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
 }
 

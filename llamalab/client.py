@@ -82,6 +82,28 @@ def models(server: str | None = None) -> list[str]:
             raise BadAnswer(what, do=find.cure(response.url)) from None
 
 
+def pull(model: str, server: str | None = None) -> None:
+    """Let the server fetch a model (`POST /api/pull`), with a progress bar to watch.
+
+    Raises `ModelNotFound`, with the server's own words, where it cannot.
+    """
+    from tqdm.auto import tqdm  # the right bar for a notebook, and for a terminal
+
+    bars = {}  # a file each, by its digest
+    for record in _records(post("/api/pull", {"model": model}, server), last="status"):
+        if "error" in record:
+            what = f"The server cannot fetch '{model}'."
+            raise ModelNotFound(what, str(record["error"]), do="see https://ollama.com/library")
+        digest = record.get("digest")
+        if digest and digest not in bars:
+            size = {"total": record["total"], "unit": "B", "unit_scale": True}
+            bars[digest] = tqdm(desc=record["status"], **size)
+        if digest:
+            bars[digest].update(record.get("completed", 0) - bars[digest].n)
+    for bar in bars.values():
+        bar.close()
+
+
 def post(path: str, data: dict, server: str | None = None) -> requests.Response:
     """Post `data` as JSON to an endpoint; the answer's body is still to be read, as it comes.
 
@@ -148,8 +170,10 @@ def _fragments(response: requests.Response) -> Iterator[str]:
                 yield fragment
 
 
-def _records(response: requests.Response) -> Iterator[dict]:
-    """The records of an open answer, each as soon as its line is there; the last one is done.
+def _records(response: requests.Response, last: str = "done") -> Iterator[dict]:
+    """The records of an open answer, each as soon as its line is there.
+
+    The last one has something under the key `last`: without it, the answer was cut off.
 
     `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as
     it comes; one with neither, byte by byte, or its text would come in gulps.
@@ -164,6 +188,6 @@ def _records(response: requests.Response) -> Iterator[dict]:
         except requests.RequestException as error:
             why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
             raise BrokenStream("The answer was cut off.", why, do="ask again") from None
-    if not record.get("done"):
+    if not record.get(last):
         why = 'it sent no last record ("done": true)'
         raise BrokenStream("The server stopped in the middle.", why, do="ask again")

@@ -6,6 +6,7 @@ The upper floor's door to `llamalab.server`: the only helper module that may sta
 import os
 import re
 import urllib.request
+from collections.abc import Callable
 
 import requests
 from urllib3.exceptions import LocationParseError
@@ -26,12 +27,13 @@ _builtin = None  # the built-in server this process has started
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
 
 
-def server(quiet: bool = False) -> str:
+def server(quiet: bool = False, port: int = 0, prepare: Callable[[], None] = lambda: None) -> str:
     """Find a model server, or start the built-in one, and say in one line which it is.
 
     Looks at `OLLAMA_HOST` (the instructor's address, as Ollama itself reads it), then for an
     Ollama on 127.0.0.1:11434, then starts the built-in server in this process, on a free port
-    of this machine that no other machine can reach.
+    of this machine that no other machine can reach (`port`, if that is free). `prepare` is
+    called before it is started: the command line fetches the model there.
 
     Returns the address without a slash at its end, such as "http://127.0.0.1:11434".
     Raises `ServerNotFound` where OLLAMA_HOST is set and nothing answers there: to use another
@@ -45,7 +47,7 @@ def server(quiet: bool = False) -> str:
         if note != BUILTIN:  # that one `llamalab` has put there, not the instructor
             note += ", from OLLAMA_HOST"
     else:
-        address, note = _here()
+        address, note = _here(port, prepare)
     _found[asked] = address
     if not quiet:
         print(f"Server: {without_password(address)} ({note})")
@@ -55,6 +57,15 @@ def server(quiet: bool = False) -> str:
 def address() -> str:
     """The server found last, or `server(quiet=True)` where nobody has looked yet."""
     return _found.get(os.environ.get("OLLAMA_HOST", "")) or server(quiet=True)
+
+
+def stop() -> None:
+    """Stop the built-in server, if this process has started one."""
+    global _builtin
+    if _builtin is not None:
+        _builtin.stop()
+        _builtin = None
+    forget()
 
 
 def forget() -> None:
@@ -153,7 +164,7 @@ def without_password(address: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def _here() -> tuple[str, str]:
+def _here(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     """A server on this machine: Ollama, or ours, started if need be."""
     global _builtin
     try:
@@ -162,9 +173,14 @@ def _here() -> tuple[str, str]:
         pass
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
-    from llamalab.server.run import BuiltinServer  # Starlette and uvicorn, only when needed
+    prepare()
+    from llamalab.server.engine import local_model  # Starlette and uvicorn, only when needed
+    from llamalab.server.run import BuiltinServer, PortTaken
 
-    _builtin = BuiltinServer.start()
+    try:
+        _builtin = BuiltinServer.start(port, engine=local_model())
+    except PortTaken:
+        _builtin = BuiltinServer.start(engine=local_model())
     return _builtin.url, f"{BUILTIN}, started just now"
 
 

@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 import requests
 import zmq
 
-from llamalab import find
-from llamalab.errors import LlamalabError, ServerNotFound
-from llamalab.server.run import BuiltinServer, PortTaken, listen
+from llamalab import find, model
+from llamalab.errors import LlamalabError
+from llamalab.server.run import PortTaken, listen
 
 HERE = Path(__file__).parent
 PACKAGED = HERE / "lesson"  # the notebooks in an installed package
@@ -87,14 +87,10 @@ def a_server() -> Iterator[str]:
     Ours goes to Ollama's own port if that is free: what the student starts in a terminal, or a
     second `llamalab`, finds it there.
     """
-    with contextlib.ExitStack() as ours:
-        if not os.environ.get("OLLAMA_HOST", "").strip():
-            try:
-                find.who_answers(find.DEFAULT, timeout=2)
-            except ServerNotFound:
-                with contextlib.suppress(PortTaken):  # then find.server() starts it elsewhere
-                    ours.enter_context(BuiltinServer.start(port=urlsplit(find.DEFAULT).port))
-        yield find.server()
+    try:
+        yield find.server(port=urlsplit(find.DEFAULT).port, prepare=model.fetch_or_go_on)
+    finally:
+        find.stop()
 
 
 # --- JupyterLab -----------------------------------------------------------------------------
