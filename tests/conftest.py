@@ -1,9 +1,10 @@
-"""What every test can count on: one built-in server that makes no pauses, and no proxies.
+"""What every test can count on: one built-in server without pauses, its model, no proxies.
 
 pytest's own process starts the server once; its workers and the notebooks' kernels inherit
 OLLAMA_HOST and so find the same one.
 """
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -19,14 +20,39 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 def pytest_sessionstart(session):
     if hasattr(session.config, "workerinput"):
         return
+    from llamalab.server.engine import local_model
     from llamalab.server.run import BuiltinServer
 
     for name in PROXIES:
         os.environ.pop(name, None)
         os.environ.pop(name.upper(), None)
-    server = BuiltinServer.start(speed=0)
+    fetch_model()
+    server = BuiltinServer.start(speed=0, engine=local_model())
     os.environ["OLLAMA_HOST"] = server.url
     session.config.add_cleanup(server.stop)
+
+
+def fetch_model() -> None:
+    """Fetch the model in the box, once for all workers; why not, if not, is in the environment."""
+    from llamalab.errors import PullFailed
+    from llamalab.server import modelfile
+
+    try:
+        modelfile.pull()
+    except PullFailed as error:
+        os.environ["LLAMALAB_NO_MODEL"] = f"needs the model: {error.why}. Cure: {error.do}"
+    if importlib.util.find_spec("xllamacpp") is None:
+        os.environ["LLAMALAB_NO_MODEL"] = "needs xllamacpp, which has no wheel for this machine"
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The model in the box; a test that needs it is skipped, and in CI fails, where it is not."""
+    from llamalab.server import modelfile
+
+    if reason := os.environ.get("LLAMALAB_NO_MODEL"):
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return modelfile.model_path()
 
 
 @pytest.fixture(scope="session")
