@@ -13,7 +13,6 @@ from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, ModelNotFoun
 from llamalab.wire import fragments_of, join_fragments, lines_of, load_record
 
 MODEL = "mistral"
-RECORDED = "Are you listening?"  # the prompt whose answer comes with llamalab
 
 # Seconds: a server that is there accepts at once; a model's first load takes its time
 # (Ollama itself gives up after five minutes).
@@ -93,7 +92,7 @@ def pull(model: str, server: str | None = None) -> None:
     for record in _records(post("/api/pull", {"model": model}, server), last="status"):
         if "error" in record:
             what = f"The server cannot fetch '{model}'."
-            raise ModelNotFound(what, str(record["error"]), do="see https://ollama.com/library")
+            raise ModelNotFound(what, str(record["error"]))
         digest = record.get("digest")
         if digest and digest not in bars:
             size = {"total": record["total"], "unit": "B", "unit_scale": True}
@@ -145,7 +144,9 @@ def _refusal(response: requests.Response, model: str) -> LlamalabError:
     status = response.status_code
     if "only as recordings" in why:
         what = "The built-in server has no recording of this prompt."
-        return ModelNotFound(what, why, do=f'llamalab ask "{RECORDED}"')
+        return ModelNotFound(
+            what, why, do="llamalab pull   (fetches a model that answers the rest)"
+        )
     if status == 404 and model and "not found" in why:
         what = f"The server has no model '{model}'."
         return ModelNotFound(

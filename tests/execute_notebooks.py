@@ -1,12 +1,15 @@
 """Runs the notebooks and stores their outputs: for whoever has changed a chapter.
 
-    uv run python tests/execute_notebooks.py [notebooks/01-raw-bytes.ipynb ...]
+    uv run python tests/execute_notebooks.py [--live] [notebooks/01-raw-bytes.ipynb ...]
 
 Without names, all of them. Each runs from a clean kernel, in a copy of its folder in which no
 student has left a file, against a built-in server that makes no pauses. A notebook in which a
-cell fails stays as it is. Running it twice changes nothing.
+cell fails stays as it is. Running it twice changes nothing: a live cell (nbval-ignore-output),
+whose model words its answer anew each time, keeps the output it has. `--live` stores a new one:
+for whoever has changed such a cell.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -18,7 +21,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from llamalab.errors import PullFailed
 from llamalab.find import DEFAULT
+from llamalab.server import modelfile
+from llamalab.server.engine import local_model
 from llamalab.server.run import BuiltinServer
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -37,10 +43,12 @@ UNWANTED = re.compile("proxy|startup|warnings|encoding|force_color", re.IGNORECA
 def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
     """The notebook as it is after a run of all its cells, in a copy of its folder.
 
-    Raises `CellExecutionError` where a cell fails that is not marked `raises-exception`, and
-    `ValueError` where one does not fail that is.
+    Raises `CellExecutionError` where a cell fails that is not marked `raises-exception`,
+    `ValueError` where one does not fail that is, and `PullFailed` where a live cell has no model.
     """
     notebook = nbformat.read(path, as_version=4)
+    if any(map(is_live, notebook.cells)):
+        modelfile.pull()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "notebooks")
         shutil.copytree(path.parent, here, ignore=shutil.ignore_patterns("my_*", ".*"))
@@ -60,6 +68,18 @@ def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
         if "raises-exception" in cell.metadata.get("tags", []) and not raised:
             raise ValueError(f"{cell.id} is marked raises-exception, and nothing was raised")
     return notebook
+
+
+def is_live(cell: nbformat.NotebookNode) -> bool:
+    """Whether a model words this cell's output, each time anew."""
+    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+
+
+def keep_live_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Give each live cell the output that it has in the file, if it has one."""
+    stored = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
+    for cell in filter(is_live, notebook.cells):
+        cell.outputs = stored[cell.id].outputs or cell.outputs
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -86,24 +106,35 @@ def store(notebook: nbformat.NotebookNode, path: Path, address: str) -> bool:
     return True
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Execute the notebooks named; return the number of those that failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--live", action="store_true", help="store the model's new answers, too")
+    parser.add_argument("notebooks", nargs="*", type=Path)
+    asked = parser.parse_args(arguments)
+    os.environ.pop("LLAMALAB_MODEL", None)  # the chapters show the model in the box
     failed = 0
-    with BuiltinServer.start(speed=0) as server, tempfile.TemporaryDirectory() as empty:
+    with (
+        BuiltinServer.start(speed=0, engine=local_model()) as server,
+        tempfile.TemporaryDirectory() as empty,
+    ):
         environment = {
             **{key: value for key, value in os.environ.items() if not UNWANTED.search(key)},
             "OLLAMA_HOST": server.url,
             "IPYTHONDIR": empty,
             "PYTHONHASHSEED": "0",
             "NO_COLOR": "1",
+            "QT_API": "",  # tqdm then draws its bar in text, which every page can show
         }
-        for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        for path in asked.notebooks or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
             try:
                 notebook = execute(path, environment)
-            except (CellExecutionError, ValueError) as error:
+            except (CellExecutionError, ValueError, PullFailed) as error:
                 failed += 1
                 print(f"FAILED     {path.name}, left as it was:\n{error}", file=sys.stderr)
                 continue
+            if not asked.live:
+                keep_live_outputs(notebook, path)
             clean(notebook)
             changed = store(notebook, path, server.url)
             print(f"{'stored' if changed else 'unchanged':10} {path.name}")

@@ -208,9 +208,9 @@ def test_a_refusal_that_is_cut_off_is_a_bad_answer():
         ask(head_only + b'{"error":', model="m")
 
 
-def test_a_prompt_without_a_recording_is_told_which_one_has_one():
+def test_a_prompt_without_a_recording_is_told_how_to_get_a_model():
     body = b'{"error":"model \'mistral\' is here only as recordings"}'
-    with pytest.raises(ModelNotFound, match="Are you listening"):
+    with pytest.raises(ModelNotFound, match="llamalab pull"):
         ask(whole("404 Not Found", body))
 
 

@@ -18,13 +18,16 @@ RECORDING = ROOT / "llamalab" / "recordings" / "mistral-are-you-listening.ndjson
 
 # The chapters, and how many of their cells nbval has something to compare with, at least.
 COMPARED = {
-    "00-start-here": 9,
+    "00-start-here": 10,
     "01-raw-bytes": 16,
     "02-split-lines": 15,
     "03-json-loads": 16,
     "04-join-fragments": 14,
-    "05-generate-script": 18,
+    "05-generate-script": 17,
 }
+
+# The cells whose output no rule can foretell: a model words its answer anew each time.
+LIVE = {"00-start-here": 2, "05-generate-script": 1}
 
 # What the document shows. Its bytes are the recording, whose checksum is written here.
 BODY = RECORDING.read_bytes().partition(b"\n")[2]
@@ -139,7 +142,8 @@ def test_enough_cells_have_an_output_to_compare(chapter):
     ignored = [cell for cell in code(chapter) if "nbval-ignore-output" in tags(cell)]
     compared = [cell for cell in code(chapter) if cell.outputs and cell not in ignored]
     assert len(compared) >= COMPARED[chapter.name]
-    assert ignored == []  # in these chapters, everything comes from a recording
+    assert len(ignored) == LIVE.get(chapter.name, 0)  # everything else comes from a recording
+    assert all(text_of(cell).strip() for cell in ignored)
 
 
 def test_a_cell_raises_exactly_where_it_is_marked(chapter):
@@ -319,6 +323,7 @@ def draft(tmp_path):
     return draft
 
 
+@pytest.mark.usefixtures("model_file")
 def test_executing_a_stored_chapter_again_changes_nothing(tmp_path):
     copy = tmp_path / "00-start-here.ipynb"
     copy.write_bytes((NOTEBOOKS / copy.name).read_bytes())
@@ -331,6 +336,16 @@ def test_executing_stores_outputs_and_drops_what_a_machine_adds(draft):
     assert main([str(path)]) == 0
     (cell,) = nbformat.read(path, as_version=4).cells
     assert (cell.execution_count, text_of(cell), dict(cell.metadata)) == (1, "42", {"tags": []})
+
+
+@pytest.mark.usefixtures("model_file")
+def test_a_live_cell_keeps_its_output_unless_it_is_to_have_a_new_one(draft):
+    path = draft("import time\ntime.time_ns()", "nbval-ignore-output")
+    stored = []
+    for arguments in ([], [], ["--live"]):
+        assert main([*arguments, str(path)]) == 0
+        stored.append(text_of(nbformat.read(path, as_version=4).cells[0]))
+    assert stored[0] == stored[1] != stored[2]
 
 
 @pytest.mark.parametrize(("source", "tag"), [("1 / 0", "slow"), ("1", "raises-exception")])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamalab import cli
+from llamalab.server import modelfile
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -87,6 +88,20 @@ def test_what_it_says_an_answer_looks_like_is_what_one_gets():
     command, answer = shown.splitlines()
     done = run(command)
     assert (done.returncode, done.stdout) == (0, answer + "\n")
+
+
+@pytest.mark.parametrize(
+    "pip_says",
+    [
+        "No module named pip",
+        "OSError: [Errno 28] No space left on device",
+        "SSLError: CERTIFICATE_VERIFY_FAILED",
+        "Failed to establish a new connection",
+        "No matching distribution found",
+    ],
+)
+def test_each_reason_why_the_model_cannot_be_fetched_is_among_the_troubles(pip_says):
+    assert modelfile.why_not(pip_says).why in PROSE
 
 
 @pytest.mark.parametrize("command", ["llamalab --version", "llamalab serve --help"])

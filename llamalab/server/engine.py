@@ -79,7 +79,7 @@ class LocalModel:
         atexit.register(self._stop)  # before the interpreter takes apart what it needs
 
     def here(self) -> bool:
-        return self.file.is_file() and importlib.util.find_spec("xllamacpp") is not None
+        return self.file.is_file() and has_engine()
 
     def item(self) -> dict:
         status = self.file.stat()
@@ -137,6 +137,11 @@ class LocalModel:
 
     async def pull(self) -> AsyncGenerator[dict, None]:
         yield {"status": "pulling manifest"}
+        if not has_engine():
+            yield {
+                "error": "pull model manifest: no engine: xllamacpp has no wheel for this machine"
+            }
+            return
         if self._pulled:
             digest = f"sha256:{modelfile.SHA256}"
             layer = {"status": f"pulling {modelfile.SHA256[:12]}", "digest": digest}
@@ -144,7 +149,7 @@ class LocalModel:
                 async for done, total in progress_of(modelfile.pull):
                     yield {**layer, "total": total, **({"completed": done} if done else {})}
             except LlamalabError as error:
-                yield {"error": f"pull model manifest: {error.what} {error.why}"}
+                yield {"error": f"pull model manifest: {error.why or error.what}; {error.do}"}
                 return
             yield {"status": "verifying sha256 digest"}
             yield {"status": "writing manifest"}
@@ -228,6 +233,11 @@ async def progress_of(pull: Callable[..., Any]) -> AsyncGenerator[tuple[int, int
         pulling.result()  # raises what the pull has raised
     finally:
         cancelled.set()
+
+
+def has_engine() -> bool:
+    """Whether xllamacpp is installed: it has wheels for most machines, not for Intel Macs."""
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def local_model() -> LocalModel:
