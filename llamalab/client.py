@@ -3,6 +3,7 @@
 Everything goes through `post`: it turns what can go wrong into the errors of `llamalab.errors`.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import tee
 
@@ -89,7 +90,7 @@ def pull(model: str, server: str | None = None) -> None:
     from tqdm.auto import tqdm  # the right bar for a notebook, and for a terminal
 
     bars = {}  # a file each, by its digest
-    for record in _records(post("/api/pull", {"model": model}, server), last="status"):
+    for record in _records(post("/api/pull", {"model": model}, server), "status", "success"):
         if "error" in record:
             what = f"The server cannot fetch '{model}'."
             raise ModelNotFound(what, str(record["error"]))
@@ -171,10 +172,12 @@ def _fragments(response: requests.Response) -> Iterator[str]:
                 yield fragment
 
 
-def _records(response: requests.Response, last: str = "done") -> Iterator[dict]:
+def _records(
+    response: requests.Response, key: str = "done", last: str | bool = True
+) -> Iterator[dict]:
     """The records of an open answer, each as soon as its line is there.
 
-    The last one has something under the key `last`: without it, the answer was cut off.
+    The last one has `last` under its `key`: without it, the answer was cut off.
 
     `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as
     it comes; one with neither, byte by byte, or its text would come in gulps.
@@ -189,6 +192,6 @@ def _records(response: requests.Response, last: str = "done") -> Iterator[dict]:
         except requests.RequestException as error:
             why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
             raise BrokenStream("The answer was cut off.", why, do="ask again") from None
-    if not record.get(last):
-        why = 'it sent no last record ("done": true)'
+    if record.get(key) != last:
+        why = f"it sent no last record ({json.dumps({key: last})[1:-1]})"
         raise BrokenStream("The server stopped in the middle.", why, do="ask again")

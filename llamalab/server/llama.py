@@ -73,7 +73,8 @@ def settings(xllamacpp: ModuleType, file: Path, key: str, verbosity: int = SILEN
     # Keys and values in 8 bits: 200 MB instead of 380, and no worse an answer.
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
     params.cache_ram_mib = 0  # no second cache of up to 8 GB beside it
-    # A long prompt holds up the others for a batch at most, and so long lives a cancelled one.
+    # A long prompt holds up the others for a batch at most (but is read to its end, cancelled
+    # or not).
     params.n_batch = params.n_ubatch = 128
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads()
     params.n_threads_http = 8 * SLOTS  # each open connection keeps one busy, also one that waits
