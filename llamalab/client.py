@@ -4,7 +4,7 @@ Everything goes through `post`: it turns what can go wrong into the errors of `l
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import tee
 
 import requests
@@ -90,7 +90,7 @@ def pull(model: str, server: str | None = None) -> None:
     from tqdm.auto import tqdm  # the right bar for a notebook, and for a terminal
 
     bars = {}  # a file each, by its digest
-    for record in _records(post("/api/pull", {"model": model}, server), "status", "success"):
+    for record in records(post("/api/pull", {"model": model}, server), "status", "success"):
         if "error" in record:
             what = f"The server cannot fetch '{model}'."
             raise ModelNotFound(what, str(record["error"]))
@@ -111,6 +111,42 @@ def post(path: str, data: dict, server: str | None = None) -> requests.Response:
     its end.
     """
     return _request("POST", path, server, json=data)
+
+
+def records(
+    response: requests.Response,
+    key: str = "done",
+    last: str | bool = True,
+    keep: Callable[[bytes], object] = lambda chunk: None,
+) -> Iterator[dict]:
+    """The records of an open answer, each as soon as its line is there.
+
+    For whoever wants more than the text: the response comes from `post`, and is closed when the
+    reader stops. The last record has `last` under its `key`; without it, the answer was cut off,
+    and `BrokenStream` says so. Raises `BadAnswer` where a line is no record. `keep` is given
+    each chunk of bytes, just as it came.
+    """
+    # `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as
+    # it comes; one with neither, byte by byte, or its text would come in gulps.
+    known = response.raw.chunked or "Content-Length" in response.headers
+    record: dict = {}
+    with response:
+        try:
+            for line in lines_of(_kept(response.iter_content(None if known else 1), keep)):
+                record = load_record(line)
+                yield record
+        except requests.RequestException as error:
+            why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
+            raise BrokenStream("The answer was cut off.", why, do="ask again") from None
+    if record.get(key) != last:
+        why = f"it sent no last record ({json.dumps({key: last})[1:-1]})"
+        raise BrokenStream("The server stopped in the middle.", why, do="ask again")
+
+
+def _kept(chunks: Iterable[bytes], keep: Callable[[bytes], object]) -> Iterator[bytes]:
+    for chunk in chunks:
+        keep(chunk)
+        yield chunk
 
 
 def _request(method: str, path: str, server: str | None, **arguments) -> requests.Response:
@@ -161,37 +197,12 @@ def _refusal(response: requests.Response, model: str) -> LlamalabError:
 
 
 def _whole(response: requests.Response) -> Answer:
-    answers, kept = tee(_records(response))
+    answers, kept = tee(records(response))
     return Answer(join_fragments(answers), list(kept))
 
 
 def _fragments(response: requests.Response) -> Iterator[str]:
     with response:  # closed here too when the reader stops early
-        for fragment in fragments_of(_records(response)):
+        for fragment in fragments_of(records(response)):
             if fragment:
                 yield fragment
-
-
-def _records(
-    response: requests.Response, key: str = "done", last: str | bool = True
-) -> Iterator[dict]:
-    """The records of an open answer, each as soon as its line is there.
-
-    The last one has `last` under its `key`: without it, the answer was cut off.
-
-    `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as
-    it comes; one with neither, byte by byte, or its text would come in gulps.
-    """
-    known = response.raw.chunked or "Content-Length" in response.headers
-    record: dict = {}
-    with response:
-        try:
-            for line in lines_of(response.iter_content(None if known else 1)):
-                record = load_record(line)
-                yield record
-        except requests.RequestException as error:
-            why = "nothing came any more" if "timed out" in str(error) else "the connection broke"
-            raise BrokenStream("The answer was cut off.", why, do="ask again") from None
-    if record.get(key) != last:
-        why = f"it sent no last record ({json.dumps({key: last})[1:-1]})"
-        raise BrokenStream("The server stopped in the middle.", why, do="ask again")

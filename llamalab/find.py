@@ -3,8 +3,10 @@
 The upper floor's door to `llamalab.server`: the only helper module that may start one.
 """
 
+import contextlib
 import os
 import re
+import threading
 import urllib.request
 from collections.abc import Callable
 
@@ -25,15 +27,22 @@ BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
 
 _builtin = None  # the built-in server this process has started
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
+_looking = threading.RLock()  # a view asks from threads of its own; one server is enough
 
 
-def server(quiet: bool = False, port: int = 0, prepare: Callable[[], None] = lambda: None) -> str:
+def server(
+    quiet: bool = False,
+    port: int = 0,
+    prepare: Callable[[], None] = lambda: None,
+    builtin: bool = False,
+) -> str:
     """Find a model server, or start the built-in one, and say in one line which it is.
 
     Looks at `OLLAMA_HOST` (the instructor's address, as Ollama itself reads it), then for an
     Ollama on 127.0.0.1:11434, then starts the built-in server in this process, on a free port
     of this machine that no other machine can reach (`port`, if that is free). `prepare` is
-    called before it is started: the command line fetches the model there.
+    called before it is started: the command line fetches the model there. `builtin` asks for the
+    built-in one even where another is there: only that one breaks on demand (chapter 09).
 
     Returns the address without a slash at its end, such as "http://127.0.0.1:11434".
     Raises `ServerNotFound` where OLLAMA_HOST is set and nothing answers there: to use another
@@ -41,14 +50,17 @@ def server(quiet: bool = False, port: int = 0, prepare: Callable[[], None] = lam
     """
     keep_proxies_off_loopback()
     asked = os.environ.get("OLLAMA_HOST", "")
-    if asked.strip():
-        address = parse_host(asked)
-        note = who_answers(address)
-        if note != BUILTIN:  # that one `llamalab` has put there, not the instructor
-            note += ", from OLLAMA_HOST"
-    else:
-        address, note = _here(port, prepare)
-    _found[asked] = address
+    with _looking:
+        if builtin:
+            address, note = _builtin_one(asked, port, prepare)
+        elif asked.strip():
+            address = parse_host(asked)
+            note = who_answers(address)
+            if note != BUILTIN:  # that one `llamalab` has put there, not the instructor
+                note += ", from OLLAMA_HOST"
+        else:
+            address, note = _here(port, prepare)
+        _found[asked] = address
     if not quiet:
         print(f"Server: {without_password(address)} ({note})")
     return address
@@ -56,7 +68,8 @@ def server(quiet: bool = False, port: int = 0, prepare: Callable[[], None] = lam
 
 def address() -> str:
     """The server found last, or `server(quiet=True)` where nobody has looked yet."""
-    return _found.get(os.environ.get("OLLAMA_HOST", "")) or server(quiet=True)
+    with _looking:
+        return _found.get(os.environ.get("OLLAMA_HOST", "")) or server(quiet=True)
 
 
 def stop() -> None:
@@ -166,11 +179,24 @@ def without_password(address: str) -> str:
 
 def _here(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     """A server on this machine: Ollama, or ours, started if need be."""
-    global _builtin
     try:
         return DEFAULT, who_answers(DEFAULT, timeout=2.0)
     except ServerNotFound:
-        pass
+        return _started(port, prepare)
+
+
+def _builtin_one(asked: str, port: int, prepare: Callable[[], None]) -> tuple[str, str]:
+    """The built-in server: the one that is there already, or one of our own."""
+    for address in dict.fromkeys((parse_host(asked), DEFAULT)):
+        with contextlib.suppress(ServerNotFound):
+            if who_answers(address, timeout=2.0) == BUILTIN:
+                return address, BUILTIN
+    return _started(port, prepare)
+
+
+def _started(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
+    """The built-in server of this process, started if need be."""
+    global _builtin
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
     prepare()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -9,6 +10,7 @@ from tiny_server import tiny_server, whole
 
 from llamalab import find
 from llamalab.errors import ServerNotFound
+from llamalab.server.run import BuiltinServer
 
 VERSION = whole("200 OK", b'{"version":"0.33.0"}')
 
@@ -90,6 +92,38 @@ def test_the_built_in_server_comes_last_and_is_started_once(monkeypatch, capsys,
         f"Server: {first} (llamalab's built-in server)\n"
     )
     find._builtin.stop()
+
+
+def test_who_needs_the_built_in_server_gets_it_beside_an_ollama(monkeypatch, capsys):
+    monkeypatch.setattr(find, "_builtin", None)
+    with tiny_server(VERSION) as url:
+        monkeypatch.setattr(find, "DEFAULT", url)
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        ours = find.server(builtin=True)
+        assert ours != url
+        assert find.address() == ours
+    assert capsys.readouterr().out == (
+        f"Server: {ours} (llamalab's built-in server, started just now)\n"
+    )
+    find.stop()
+
+
+def test_who_needs_the_built_in_server_and_has_it_keeps_it(monkeypatch, unused_address):
+    monkeypatch.setattr(find, "DEFAULT", unused_address)
+    monkeypatch.setattr(find, "_builtin", None)
+    with BuiltinServer.start(speed=0) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        assert find.server(builtin=True) == server.url
+    assert find._builtin is None
+
+
+def test_many_threads_that_look_at_once_start_one_server(monkeypatch, unused_address):
+    monkeypatch.setattr(find, "DEFAULT", unused_address)
+    monkeypatch.setattr(find, "_builtin", None)
+    with ThreadPoolExecutor(8) as threads:
+        addresses = set(threads.map(lambda _: find.address(), range(8)))
+    assert len(addresses) == 1
+    find.stop()
 
 
 def test_an_address_that_was_asked_for_and_is_dead_is_an_error(monkeypatch, unused_address):
