@@ -3,6 +3,7 @@
     SERVER = llamalab.server()                        find a model server, or start one
     llamalab.generate(prompt), .stream(prompt)        ask it; .chat(messages)
     llamalab.models(), .pull(model)                   which models it has; fetch one
+    llamalab.record(prompt, file)                     keep an answer, to replay it later
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
     llamalab.check("split_lines", my_function)        how is my exercise?
 
@@ -21,6 +22,7 @@ from llamalab.errors import (
 )
 from llamalab.exercises import check
 from llamalab.find import server
+from llamalab.recorder import record
 from llamalab.wire import join_fragments, load_answers, split_lines, tokens_per_second
 
 __version__ = "0.1.0"
@@ -42,6 +44,7 @@ __all__ = [
     "models",
     "post",
     "pull",
+    "record",
     "server",
     "split_lines",
     "stream",

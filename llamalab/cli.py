@@ -21,6 +21,7 @@ the lesson
 
 the server
   ask PROMPT       ask one question and watch the answer arrive
+  record PROMPT    ... and keep it in a file; `serve --recordings FOLDER` replays it
   pull [MODEL]     fetch the model in the box, 98 MB, once
   serve            run the built-in server in this terminal
 """
@@ -31,6 +32,7 @@ examples
   llamalab lab ~/my-lesson             ... in a folder of your own
   llamalab lab --no-browser            ... and print its address instead of opening it
   llamalab ask "Are you listening?"
+  llamalab record "Name three animals."
   llamalab serve --speed 4             answer four times as fast as the model did
 
 `llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
@@ -136,15 +138,59 @@ def ask(arguments: argparse.Namespace) -> int:
     from llamalab import MODEL, find, model, stream
 
     server = arguments.server or find.server(quiet=True, prepare=model.fetch_or_go_on)
-    answer = stream(" ".join(arguments.prompt), arguments.model or MODEL, server)
-    written = False
-    try:
-        for fragment in answer:
-            written = True
-            print(fragment, end="", flush=True)
-    finally:
-        if written:
+    with Printed() as printed:
+        for fragment in stream(" ".join(arguments.prompt), arguments.model or MODEL, server):
+            printed.show(fragment)
+    return 0
+
+
+class Printed:
+    """Fragments in the terminal as they arrive, and a newline after the last one, come what may."""
+
+    def __init__(self):
+        self.any = False
+
+    def show(self, fragment: str) -> None:
+        self.any = True
+        print(fragment, end="", flush=True)
+
+    def __enter__(self) -> "Printed":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.any:
             print(flush=True)
+
+
+def record_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "prompt", nargs="+", type=question, metavar="PROMPT", help="your question, in quotes"
+    )
+    parser.add_argument("--chat", action="store_true", help="ask it as a chat (/api/chat)")
+    parser.add_argument("--model", help="the model that answers (default: the lesson's)")
+    parser.add_argument(
+        "--server", metavar="URL", help="the server's address (default: the one found)"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE", help="default: MODEL-PROMPT.ndjson, in this folder"
+    )
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+
+
+def record(arguments: argparse.Namespace) -> int:
+    """Ask a server, and keep its answer in a file that `llamalab serve --recordings` replays."""
+    from llamalab import MODEL, find, model
+    from llamalab import record as keep
+
+    server = arguments.server or find.server(quiet=True, prepare=model.fetch_or_go_on)
+    prompt = " ".join(arguments.prompt)
+    asked = [{"role": "user", "content": prompt}] if arguments.chat else prompt
+    with Printed() as printed:
+        file = keep(
+            *(asked, arguments.to, arguments.model or MODEL, server, arguments.force),
+            show=printed.show,
+        )
+    print(f"Recorded: {file}")
     return 0
 
 
@@ -230,6 +276,7 @@ def speed(text: str) -> float:
 COMMANDS = {
     "lab": (lab_arguments, lab),
     "ask": (ask_arguments, ask),
+    "record": (record_arguments, record),
     "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
 }

@@ -5,8 +5,8 @@
 Without names, all of them. Each runs from a clean kernel, in a copy of its folder in which no
 student has left a file, against a built-in server that makes no pauses. A notebook in which a
 cell fails stays as it is. Running it twice changes nothing: a live cell (nbval-ignore-output),
-whose model words its answer anew each time, keeps the output it has. `--live` stores a new one:
-for whoever has changed such a cell.
+in which a model or a clock speaks, keeps the output it has. `--live` stores a new one, for whoever
+has changed such a cell; recordings then play at their own pace, so that the clock tells the truth.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     os.environ.pop("LLAMALAB_MODEL", None)  # the chapters show the model in the box
     failed = 0
     with (
-        BuiltinServer.start(speed=0, engine=local_model()) as server,
+        BuiltinServer.start(speed=float(asked.live), engine=local_model()) as server,
         tempfile.TemporaryDirectory() as empty,
     ):
         environment = {

@@ -128,9 +128,23 @@ class Replay:
         else:
             yield gojson.dumps({"error": "pull model manifest: file does not exist"}) + b"\n"
 
+    def knows_chat(self, model: str, request: dict) -> dict | None:
+        """The recorded `/api/chat` request that asks what a /v1/chat/completions one asks."""
+        with suppress(protocol.Refusal):  # what has no equal in Ollama's words is not recorded
+            asked = protocol.read_fields("/api/chat", translate.chat_request(model, request))
+            return asked if self.knows("/api/chat", asked) else None
+        return None
+
     async def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
-        raise self._not_recorded("/v1/chat/completions", model)
-        yield {}  # the statement that makes this a generator
+        asked = self.knows_chat(model, request)
+        if asked is None:
+            raise self._not_recorded("/v1/chat/completions", model)
+        first = True
+        async with aclosing(self.answer("/api/chat", asked)) as lines:
+            async for line in lines:
+                for chunk in translate.replayed(gojson.decode(line), first):
+                    yield chunk
+                first = False
 
     async def close(self) -> None:
         pass
@@ -254,7 +268,7 @@ class Both:
         return self.replay.answer(path, request)
 
     def complete(self, model: str, request: dict) -> AsyncGenerator[dict, None]:
-        if not self.live.engine.here():
+        if self.replay.knows_chat(model, request) or not self.live.engine.here():
             return self.replay.complete(model, request)
         name = model if self.live.has(model) else self.live.engine.name
         return self.live.complete(name, request)

@@ -12,8 +12,9 @@ llama.cpp.
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -353,6 +354,30 @@ def envelope(event: dict, model: str) -> dict:
         "model": model,
         "system_fingerprint": "fp_llamalab",
     }
+
+
+def chat_request(model: str, request: dict) -> dict:
+    """A `/v1/chat/completions` request in Ollama's words, as far as it says what to answer."""
+    options = {ours: request[theirs] for ours, theirs in OPTIONS.items() if theirs in request}
+    return {"model": model, "messages": request["messages"], "options": options}
+
+
+def replayed(record: dict, first: bool) -> Iterator[dict]:
+    """The chunks that say what a record of `/api/chat` says. Raises `Refusal` for an error."""
+    if "error" in record:
+        raise Refusal(500, record["error"])
+    made = datetime.fromisoformat(record["created_at"][:19] + "+00:00")
+    event = {"created": int(made.timestamp())}
+    model, text = record["model"], record["message"]["content"]
+    role = {"role": "assistant"} if first else {}
+    if text:
+        yield chunk(event, model, {**role, "content": text}, None)
+        role = {}
+    if record["done"]:
+        yield chunk(event, model, role, record.get("done_reason", "stop"))
+        asked, said = record.get("prompt_eval_count", 0), record.get("eval_count", 0)
+        usage = dict(zip(USAGE, (asked, said, asked + said), strict=True))
+        yield {**envelope(event, model), "choices": [], "usage": usage}
 
 
 def completed(chunks: list[dict]) -> dict:

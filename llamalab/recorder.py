@@ -1,0 +1,106 @@
+"""Recording: an answer of any server, kept in a file as the bytes that came. Upper floor.
+
+`llamalab serve --recordings FOLDER` plays it again, at its own pace, to whoever asks the same.
+"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from llamalab.client import MODEL, post, records
+from llamalab.errors import LlamalabError
+from llamalab.wire import fragments_of
+
+
+class NotRecorded(LlamalabError):
+    """Nothing was written; what was there before is still there."""
+
+
+def record(
+    asked: str | list[dict],
+    file: Path | str | None = None,
+    model: str = MODEL,
+    server: str | None = None,
+    force: bool = False,
+    show: Callable[[str], object] = lambda fragment: None,
+    **fields,
+) -> Path:
+    """Ask, and keep request and answer in a file; returns its path.
+
+    `asked` is a prompt (`/api/generate`), or a list of messages (`/api/chat`). Without `file`,
+    the name comes from the model and the prompt: "mistral-are-you-listening.ndjson", in the
+    current folder. `show` is given each fragment as it arrives; `fields` go into the request, as
+    in `generate`. The file's first line is the request, the rest is the body, byte for byte.
+
+    Raises `NotRecorded` where the file is there already (`force=True` replaces it) or cannot be
+    written, and what `stream` raises. In each case nothing is left behind: the file appears whole
+    or not at all.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = record("Are you listening?", Path(folder, "again.ndjson"))
+    ...     print(file.read_text().splitlines()[0])
+    {"path": "/api/generate", "json": {"model": "mistral", "prompt": "Are you listening?"}}
+    """
+    chat = not isinstance(asked, str)
+    path, key = ("/api/chat", "messages") if chat else ("/api/generate", "prompt")
+    request = {"model": model, key: asked, **fields}
+    if fields.get("stream", True) is not True:
+        what = "A recording is a stream: its records say when each fragment came."
+        raise NotRecorded(what, do="leave out stream=False")
+    prompt = (asked[-1].get("content") if asked else "") if chat else asked
+    file = Path(file or file_name(model, prompt)).expanduser()
+    if file.exists() and not force:
+        raise _taken(file)
+    head = json.dumps({"path": path, "json": request}, ensure_ascii=False)
+    with _kept(file, force) as part, part.open("xb") as content:
+        content.write(head.encode() + b"\n")
+        answer = records(post(path, request, server), keep=content.write)
+        for fragment in fragments_of(answer):
+            show(fragment)
+    return file
+
+
+def file_name(model: str, prompt: str) -> str:
+    """The name of a recording's file: letters and digits on every system, 60 of them at most.
+
+    >>> file_name("smollm2:135m", "Why is the sky blue?")
+    'smollm2-135m-why-is-the-sky-blue.ndjson'
+    """
+    words = re.findall(r"[a-z0-9]+", f"{model} {prompt}".lower())
+    return "-".join(words)[:60].strip("-") + ".ndjson"
+
+
+@contextlib.contextmanager
+def _kept(file: Path, force: bool) -> Iterator[Path]:
+    """A path to write to, which takes the file's place once it is known to be a recording."""
+    from llamalab.server import recordings  # only when used: the server's rooms are heavy
+
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        yield part
+        recordings.read(part)
+        if not force:
+            file.open("xb").close()  # whoever was first has the name
+        part.replace(file)
+    except recordings.BadRecording as error:
+        what = "The answer cannot be replayed, so it was not kept."
+        raise NotRecorded(what, str(error).replace(str(part), str(file))) from None
+    except OSError as error:
+        if isinstance(error, FileExistsError) and file.exists():
+            raise _taken(file) from None
+        what, why = f"{file} cannot be written.", error.strerror or str(error)
+        raise NotRecorded(what, why, do="name another file or folder") from None
+    finally:
+        with contextlib.suppress(OSError):  # where there is no such folder, nothing is left
+            part.unlink()
+
+
+def _taken(file: Path) -> NotRecorded:
+    return NotRecorded(
+        f"{file} is there already, and stays as it is.",
+        do="name another file, or replace it: --force (in Python: force=True)",
+    )
