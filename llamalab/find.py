@@ -9,6 +9,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import LocationParseError
@@ -26,6 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")  # as NO_PROXY names
 BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
 
 _builtin = None  # the built-in server this process has started
+_shared = False  # the one found is another process's: it may end before we do
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
 _looking = threading.RLock()  # a view asks from threads of its own; one server is enough
 
@@ -72,9 +74,31 @@ def address() -> str:
         return _found.get(os.environ.get("OLLAMA_HOST", "")) or server(quiet=True)
 
 
+def take_over() -> bool:
+    """Take the place of the shared built-in server, if that has ended; whether it has.
+
+    At the same address, so that whoever asks there (a kernel, a terminal) can go on.
+    """
+    global _builtin, _shared
+    if not _shared:
+        return False
+    from llamalab.server.engine import local_model
+    from llamalab.server.run import BuiltinServer, PortTaken, listen
+
+    port = urlsplit(DEFAULT).port
+    try:
+        listen(port).close()  # quick, and in vain while the other one is there
+        _builtin = BuiltinServer.start(port, engine=local_model())
+    except (PortTaken, OSError):
+        return False
+    _shared = False
+    return True
+
+
 def stop() -> None:
     """Stop the built-in server, if this process has started one."""
-    global _builtin
+    global _builtin, _shared
+    _shared = False
     if _builtin is not None:
         _builtin.stop()
         _builtin = None
@@ -86,15 +110,18 @@ def forget() -> None:
     _found.clear()
 
 
-def who_answers(address: str, timeout: float = 5.0) -> str:
+def who_answers(
+    address: str, timeout: float = 5.0, get: Callable[..., requests.Response] = requests.get
+) -> str:
     """What answers at an address: "Ollama 0.33.0", "llamalab's built-in server", ...
 
     Raises `ServerNotFound` where nothing answers within `timeout` seconds, or something that
-    does not speak Ollama's API (`GET /api/version`; some servers only know `/api/tags`).
+    does not speak Ollama's API (`GET /api/version`; some servers only know `/api/tags`). `get`
+    asks in the place of `requests.get`: `doctor` keeps off the proxies in its own way.
     """
     for path, key in (("/api/version", "version"), ("/api/tags", "models")):
         try:
-            response = requests.get(address + path, timeout=timeout)
+            response = get(address + path, timeout=timeout)
         except BAD_CONNECTION as error:
             raise not_found(address, error) from None
         try:
@@ -179,10 +206,13 @@ def without_password(address: str) -> str:
 
 def _here(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     """A server on this machine: Ollama, or ours, started if need be."""
+    global _shared
     try:
-        return DEFAULT, who_answers(DEFAULT, timeout=2.0)
+        note = who_answers(DEFAULT, timeout=2.0)
     except ServerNotFound:
         return _started(port, prepare)
+    _shared = note == BUILTIN and not (_builtin is not None and _builtin.url == DEFAULT)
+    return DEFAULT, note + (", shared with another llamalab" if _shared else "")
 
 
 def _builtin_one(asked: str, port: int, prepare: Callable[[], None]) -> tuple[str, str]:

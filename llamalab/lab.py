@@ -5,6 +5,7 @@ JupyterLab runs as a child process that listens on this machine only. Its settin
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,7 +35,9 @@ PACKAGED = HERE / "lesson"  # the notebooks in an installed package
 CHECKOUT = HERE.parent / "notebooks"  # the notebooks in a checkout
 DEFAULT_FOLDER = "llama-lesson"
 FIRST_PAGE = "00-start-here.ipynb"
+CURE = "name another folder: llamalab lab FOLDER"
 MANIFEST = ".llamalab.json"  # in the student's folder: what was copied, as fingerprints
+PART = ".llamalab-part-"  # in front of the name of what is being written there
 
 
 def open_lab(folder: str | None = None, port: int | None = None, browser: bool = True) -> int:
@@ -49,11 +53,12 @@ def open_lab(folder: str | None = None, port: int | None = None, browser: bool =
         lesson = lesson_folder(folder)
         with a_server() as address:
             print(f"Lesson: {lesson}", flush=True)
+            update_lesson(lesson)
             if is_root():
                 print("Root:   JupyterLab refuses to run as root, so it gets --allow-root.")
             with JupyterLab(lesson, address, port) as lab:
                 show(lab.url, browser)
-                code = lab.wait()
+                code = lab.wait(meanwhile=go_on_alone)
     except KeyboardInterrupt:
         code = 0
         print()  # the terminal has shown ^C
@@ -93,6 +98,12 @@ def a_server() -> Iterator[str]:
         find.stop()
 
 
+def go_on_alone() -> None:
+    """The other `llamalab`, whose server this one shares, has ended: this one has its own now."""
+    if find.take_over():
+        print(f"Server: {find.DEFAULT} (the other llamalab has ended; now this one's)", flush=True)
+
+
 # --- JupyterLab -----------------------------------------------------------------------------
 
 
@@ -107,6 +118,7 @@ class JupyterLab:
         self._child = subprocess.Popen(
             arguments(lesson, port),
             env=environment(server, self._runtime.name),
+            cwd=self._runtime.name,  # where no json.py of a student's is taken for Python's own
             stdin=subprocess.DEVNULL,  # it never asks "Shut down this server (y/n)?"
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -129,9 +141,10 @@ class JupyterLab:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def wait(self) -> int:
+    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> int:
         """Wait until JupyterLab ends by itself ("Shut Down" in its File menu)."""
         while self._child.poll() is None:
+            meanwhile()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout=0.5)  # on Windows, Ctrl-C interrupts no longer wait
         return self._child.returncode
@@ -247,50 +260,95 @@ def open_page(url: str) -> bool:
 
 
 def lesson_folder(folder: str | None = None) -> Path:
-    """The folder to open: a checkout's own notebooks, or a copy of the lesson, made or updated."""
-    source = PACKAGED if PACKAGED.is_dir() else CHECKOUT
-    if folder is None and source == CHECKOUT:
+    """The folder to open: a checkout's own notebooks, or the student's, made if need be."""
+    if folder is None and lesson_source() == CHECKOUT:
         return CHECKOUT
-    target = Path(folder or DEFAULT_FOLDER).expanduser().resolve()
-    if target == source.resolve():
-        return target
-    try:
-        kept = copy_lesson(source, target)
-    except OSError as error:
-        raise LlamalabError(
-            f"The lesson cannot be copied to {target}.",
-            why=error.strerror or str(error),
-            do="name another folder: llamalab lab FOLDER",
-        ) from None
-    if kept:
-        print(f"Kept:   your {', '.join(kept)} (the lesson has another; rename yours to see it)")
+    with sentences(f"The lesson cannot be kept in {folder or DEFAULT_FOLDER}."):
+        target = Path(folder or DEFAULT_FOLDER).expanduser().resolve()
+        target.mkdir(parents=True, exist_ok=True)
     return target
 
 
-def copy_lesson(source: Path, target: Path) -> list[str]:
-    """Copy what is new in the lesson; return the files kept because the student changed them.
+def lesson_source() -> Path:
+    """Where the lesson comes from: the installed package, or the checkout."""
+    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
-    The manifest tells the two apart: a file that is still what was copied once is an older
-    lesson and makes way; any other is the student's.
+
+def update_lesson(lesson: Path) -> None:
+    """Bring the lesson into the student's folder; say once what could not take its own place."""
+    if lesson == lesson_source().resolve():
+        return
+    with sentences(f"The lesson cannot be copied to {lesson}."):
+        beside = copy_lesson(lesson_source(), lesson)
+    if beside:
+        print(f"Newer:  {', '.join(beside)} (put beside yours; nothing of yours is changed)")
+
+
+@contextlib.contextmanager
+def sentences(what: str) -> Iterator[None]:
+    """Whatever a disk has against a folder, in words."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody, a link to itself
+        why = getattr(error, "strerror", None) or str(error)
+        where = getattr(error, "filename", None)
+        if where and PART not in str(where):
+            why += f": {where}"
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        raise LlamalabError(what, why, "make room there" if full else CURE) from None
+
+
+def copy_lesson(source: Path, target: Path) -> list[str]:
+    """Copy what is new in the lesson; return what is new beside a file of the student's.
+
+    The manifest tells whose a file is: one that is still what was copied once is an older lesson
+    and makes way; any other is the student's, and the newer one gets the next free name.
     """
     target.mkdir(parents=True, exist_ok=True)
-    manifest = target / MANIFEST
-    copied = read_manifest(manifest)
-    kept = []
-    for name in lesson_files(source):
-        new, there = fingerprint(source / name), target / name
-        old = fingerprint(there) if there.exists() else None
-        if old in (None, copied.get(name)) and old != new:
-            put(source / name, there)
-        elif old != new and copied.get(name) != new:
-            kept.append(name)
-            continue
-        copied[name] = new
-    text = json.dumps(copied, indent=1)
-    if not manifest.exists() or manifest.read_text(encoding="utf-8") != text:
-        with replacing(manifest) as part:
-            part.write_text(text, encoding="utf-8")
-    return kept
+    known = read_manifest(target / MANIFEST)
+    copied, beside = dict(known), []
+    names = lesson_files(source)
+    sweep({(target / name).parent for name in names})
+    for name in names:
+        new = fingerprint(source / name)
+        if is_students(target / name, copied.get(name), new):
+            if copied.get(name) == new:
+                continue  # what the student has changed is the newest there is
+            place = place_beside(target, name, copied, new)
+            if copied.get(place) == new:
+                continue  # it has come before; now it is the student's, or was thrown away
+            beside.append(place)
+        else:
+            place = name
+        if content_of(target / place) != new:
+            put(source / name, target / place)
+        copied[place] = new
+    if copied != known:
+        with replacing(target / MANIFEST) as part:
+            part.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+    return beside
+
+
+def is_students(file: Path, copied: str | None, new: str) -> bool:
+    """Whether a file is there that is neither what was copied once nor what would be now."""
+    return content_of(file) not in (None, copied, new)
+
+
+def place_beside(target: Path, name: str, copied: dict[str, str], new: str) -> str:
+    """The name for a newer file beside the student's: "01-raw-bytes-new.ipynb", "...-new-2"."""
+    stem, dot, suffix = name.rpartition(".")
+    for number in count(1):
+        place = f"{stem}-new{f'-{number}' if number > 1 else ''}{dot}{suffix}"
+        if copied.get(place) == new or not is_students(target / place, copied.get(place), new):
+            return place
+
+
+def content_of(file: Path) -> str | None:
+    """A file's fingerprint; None where nothing has that name."""
+    try:
+        return fingerprint(file)
+    except OSError:  # a folder, a link that leads nowhere, a file that is not for us: not ours
+        return "not to be read" if os.path.lexists(file) else None
 
 
 def read_manifest(manifest: Path) -> dict[str, str]:
@@ -320,13 +378,24 @@ def put(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to, which takes the target's place once all is written."""
-    part = target.with_name(f".{target.name}.part")
+    """A path to write to, which takes the target's place once all is written.
+
+    Of one's own: another `llamalab` may be writing to the same folder.
+    """
+    part = target.with_name(f"{PART}{secrets.token_hex(8)}")
     try:
         yield part
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folders: set[Path]) -> None:
+    """Remove what a copy left behind that was killed: not what is being written just now."""
+    for left in (left for folder in folders for left in folder.glob(f"{PART}*")):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
 
 
 def fingerprint(path: Path) -> str:

@@ -27,7 +27,7 @@ def fetch_or_go_on() -> None:
     without = "Without a model, the server only plays its recordings"
     if importlib.util.find_spec("xllamacpp") is None:
         say(f"{without}: the engine, xllamacpp, has no wheel for this machine.")
-    elif other and not Path(other).expanduser().is_file():
+    elif other and not Path(os.path.expanduser(other)).is_file():
         say(f"{without}: LLAMALAB_MODEL names no file ({other}).")
     elif not other:
         try:

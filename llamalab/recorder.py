@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,10 +31,11 @@ def record(
 ) -> Path:
     """Ask, and keep request and answer in a file; returns its path.
 
-    `asked` is a prompt (`/api/generate`), or a list of messages (`/api/chat`). Without `file`,
-    the name comes from the model and the prompt: "mistral-are-you-listening.ndjson", in the
-    current folder. `show` is given each fragment as it arrives; `fields` go into the request, as
-    in `generate`. The file's first line is the request, the rest is the body, byte for byte.
+    `asked` is a prompt (`/api/generate`), or a list of messages (`/api/chat`). Without `file`, or
+    where that is a folder, the name comes from the model and the prompt:
+    "mistral-are-you-listening.ndjson". `show` is given each fragment as it arrives; `fields` go
+    into the request, as in `generate`. The file's first line is the request, the rest is the
+    body, byte for byte.
 
     Raises `NotRecorded` where the file is there already (`force=True` replaces it) or cannot be
     written, and what `stream` raises. In each case nothing is left behind: the file appears whole
@@ -52,12 +54,14 @@ def record(
         what = "A recording is a stream: its records say when each fragment came."
         raise NotRecorded(what, do="leave out stream=False")
     prompt = (asked[-1].get("content") if asked else "") if chat else asked
-    file = Path(file or file_name(model, prompt)).expanduser()
-    if file.exists() and not force:
+    file = Path(os.path.expanduser(file or ""))
+    if os.path.isdir(file):
+        file /= file_name(model, prompt)
+    if os.path.exists(file) and not force:
         raise _taken(file)
     head = json.dumps({"path": path, "json": request}, ensure_ascii=False)
     with _kept(file, force) as part, part.open("xb") as content:
-        content.write(head.encode() + b"\n")
+        content.write(head.encode(errors="backslashreplace") + b"\n")
         answer = records(post(path, request, server), keep=content.write)
         for fragment in fragments_of(answer):
             show(fragment)
@@ -79,13 +83,14 @@ def _kept(file: Path, force: bool) -> Iterator[Path]:
     """A path to write to, which takes the file's place once it is known to be a recording."""
     from llamalab.server import recordings  # only when used: the server's rooms are heavy
 
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
     try:
         yield part
         recordings.read(part)
-        if not force:
-            file.open("xb").close()  # whoever was first has the name
-        part.replace(file)
+        if force:
+            part.replace(file)
+        else:
+            _place(part, file)
     except recordings.BadRecording as error:
         what = "The answer cannot be replayed, so it was not kept."
         raise NotRecorded(what, str(error).replace(str(part), str(file))) from None
@@ -97,6 +102,17 @@ def _kept(file: Path, force: bool) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # where there is no such folder, nothing is left
             part.unlink()
+
+
+def _place(part: Path, file: Path) -> None:
+    """Give a file its name, all at once, unless another has it: whoever was first keeps it."""
+    try:
+        os.link(part, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a stick's file system knows no links
+        file.open("xb").close()
+        part.replace(file)
 
 
 def _taken(file: Path) -> NotRecorded:

@@ -20,17 +20,20 @@ class Lesson:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, **environment: str) -> Iterator[Lesson]:
+def opened(
+    folder: Path, *llamalab: str, cwd: Path | None = None, **environment: str | None
+) -> Iterator[Lesson]:
     """Run `llamalab lab FOLDER --no-browser` until its page is there; end it with the test.
 
-    Nobody's own Jupyter settings play in.
+    Nobody's own Jupyter settings play in. `llamalab` are other words to run it with; a variable
+    that is None is not in its environment.
     """
-    command = [sys.executable, "-m", "llamalab", "lab", str(folder), "--no-browser"]
+    llamalab = llamalab or (sys.executable, "-m", "llamalab")
+    command = [*llamalab, "lab", str(folder), "--no-browser"]
     own = {f"JUPYTER_{name}_DIR": str(folder.parent / name) for name in ("CONFIG", "DATA")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(
-        command, env=os.environ | own | environment, encoding="utf-8", **pipes
-    )
+    known = {key: value for key, value in (os.environ | own | environment).items() if value}
+    process = subprocess.Popen(command, env=known, cwd=cwd, encoding="utf-8", **pipes)
     try:
         lines = []
         for line in process.stdout:
