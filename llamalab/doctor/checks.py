@@ -1,0 +1,61 @@
+"""All checks in their order, and how they are done: side by side, each with a safety net."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from llamalab.doctor import machine, network, packages
+from llamalab.doctor.report import Finding, Line, Report, fail, note
+
+PATIENCE = 8.0  # seconds for all checks together: a name server may keep silent for minutes
+
+Check = tuple[str, Callable[[], Finding]]  # its name, and the function that looks
+
+CHECKS: tuple[Check, ...] = (
+    ("Python", packages.python),
+    ("Packages", packages.packages),
+    ("JupyterLab", packages.jupyterlab),
+    ("Widgets", packages.widgets),
+    ("Engine", packages.engine),
+    ("Model file", machine.model_file),
+    ("Disk", machine.disk),
+    ("System", network.system),
+    ("OLLAMA_HOST", network.ollama_host),
+    ("Port 11434", network.port_11434),
+    ("Models", network.models),
+    ("Proxy", network.proxies),
+    ("localhost", network.localhost),
+    ("Console", machine.console),
+)
+
+
+def checkup(checks: Sequence[Check] = CHECKS, patience: float = PATIENCE) -> Report:
+    """Do all checks side by side, and wait for them at most `patience` seconds."""
+    silence = note(f"no result within {patience:g} seconds", "look at the network; try once more")
+    findings = dict.fromkeys(range(len(checks)), silence)
+
+    def look(number: int, check: Callable[[], Finding]) -> None:
+        findings[number] = careful(check)
+
+    threads = [
+        threading.Thread(target=look, args=(number, check), daemon=True)
+        for number, (_, check) in enumerate(checks)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    return Report([Line(name, *findings[number]) for number, (name, _) in enumerate(checks)])
+
+
+def careful(check: Callable[[], Finding]) -> Finding:
+    """A check's finding, or its error as a note: not to know is no reason to stop."""
+    try:
+        return check()
+    except ModuleNotFoundError as error:  # what the checks import, the lesson's server needs
+        return fail(f"the package {error.name} is not installed", packages.install(error.name))
+    except Exception as error:
+        words = re.sub(r"://\S*@", "://", f"{type(error).__name__}: {error}")  # no passwords
+        return note(f"this check itself failed ({words})")
