@@ -6,12 +6,16 @@
     llamalab.record(prompt, file)                     keep an answer, to replay it later
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
     llamalab.check("split_lines", my_function)        how is my exercise?
+    llamalab.doctor()                                 is everything there? what mends it?
+    llamalab.inspector(content), .waterfall(answer), .race(answer), .time_bars([answer, ...])
+    llamalab.chat_box()                               look at answers; a small chat
 
 The errors are in `llamalab.errors`, all under `LlamalabError`.
 """
 
 import llamalab.server  # noqa: F401  takes the name now; the function `server` has it from below
 from llamalab.client import MODEL, Answer, chat, generate, models, post, pull, stream
+from llamalab.doctor import doctor
 from llamalab.errors import (
     BadAnswer,
     BrokenStream,
@@ -37,16 +41,37 @@ __all__ = [
     "ServerBusy",
     "ServerNotFound",
     "chat",
+    "chat_box",
     "check",
+    "doctor",
     "generate",
+    "inspector",
     "join_fragments",
     "load_answers",
     "models",
     "post",
     "pull",
+    "race",
     "record",
     "server",
     "split_lines",
     "stream",
+    "time_bars",
     "tokens_per_second",
+    "waterfall",
 ]
+
+_VIEWS = {"chat_box", "inspector", "race", "time_bars", "waterfall"}
+
+
+def __getattr__(name: str):
+    """The views are loaded only when one of them is used."""
+    if name not in _VIEWS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from llamalab import views
+
+    return getattr(views, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_VIEWS})

@@ -104,13 +104,15 @@ def pull(model: str, server: str | None = None) -> None:
         bar.close()
 
 
-def post(path: str, data: dict, server: str | None = None) -> requests.Response:
+def post(
+    path: str, data: dict, server: str | None = None, session: requests.Session = _session
+) -> requests.Response:
     """Post `data` as JSON to an endpoint; the answer's body is still to be read, as it comes.
 
     Raises what `stream` raises, where the status is not 200. Close the response, or read it to
-    its end.
+    its end. `session` is for whoever must be able to hang up before anything has come.
     """
-    return _request("POST", path, server, json=data)
+    return _request("POST", path, server, session, json=data)
 
 
 def records(
@@ -149,11 +151,17 @@ def _kept(chunks: Iterable[bytes], keep: Callable[[bytes], object]) -> Iterator[
         yield chunk
 
 
-def _request(method: str, path: str, server: str | None, **arguments) -> requests.Response:
+def _request(
+    method: str,
+    path: str,
+    server: str | None,
+    session: requests.Session = _session,
+    **arguments,
+) -> requests.Response:
     address = find.parse_host(server) if server else find.address()
     find.keep_proxies_off_loopback()
     try:
-        response = _session.request(
+        response = session.request(
             method, address + path, timeout=(CONNECT, READ), stream=True, **arguments
         )
     except requests.exceptions.ReadTimeout:

@@ -1,0 +1,219 @@
+"""The inspector: an answer's bytes → lines → records → text, in four panes that move together."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
+from typing import Any
+
+from llamalab.errors import BadAnswer, LlamalabError, shorten
+from llamalab.views import look
+from llamalab.wire import fragment_of, load_record
+
+AROUND = 60  # bytes of the tape before and after the current line
+LONG = 400  # bytes of a line, characters of a text: of more, the middle is left out
+LINES = 2  # before and after the current one
+
+
+def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> look.View:
+    r"""Take an answer apart, line by line: `content` is `response.content`.
+
+    A slider, buttons and the arrow keys go through the lines; the current piece is marked in all
+    four panes. `chunks`, the same bytes cut as they came, shows where one chunk ends and the next
+    begins: `llamalab.inspector(b"".join(chunks), chunks)`. Lines that are no records are shown as
+    well, with what is wrong. Raises `LlamalabError` where `content` is not bytes.
+
+    >>> inspector(b'{"response":"Yes"}\n{"response":","}\n')
+    36 bytes → 2 lines → 2 records → 4 characters of text
+    <BLANKLINE>
+    line  bytes  fragment  text so far
+    ----  -----  --------  -----------
+       1   0–18  'Yes'     'Yes'
+       2  19–35  ','       'Yes,'
+    """
+    return Inspector(content, chunks)
+
+
+class Inspector(look.View):
+    """The view of `inspector`; its lines are counted from 0."""
+
+    def __init__(self, content: bytes, chunks: Iterable[bytes] | None = None):
+        if not isinstance(content, (bytes, bytearray)):
+            what = f"The inspector looks at bytes, not at a {type(content).__name__}."
+            raise LlamalabError(what, do="llamalab.inspector(response.content)")
+        self.content = bytes(content)
+        self.cuts = list(accumulate(map(len, chunks or [])))[:-1]  # where a new chunk begins
+        self.lines = re.findall(rb"[^\n]*\n|[^\n]+", self.content)
+        self.starts = [0, *accumulate(map(len, self.lines))]
+        self.records = [_record(line) for line in self.lines]
+        self.fragments = [_fragment(record) for record in self.records]
+        self.joined = "".join(self.fragments)
+        self.ends = [0, *accumulate(map(len, self.fragments))]
+
+    def text(self) -> str:
+        records = sum(isinstance(record, dict) for record in self.records)
+        counts = [
+            _count(len(self.content), "byte"),
+            _count(len(self.lines), "line"),
+            _count(records, "record"),
+            _count(len(self.joined), "character") + " of text",
+        ]
+        if self.cuts:
+            counts[0] += f" in {len(self.cuts) + 1:,} chunks"
+        if not self.lines:
+            return " → ".join(counts)
+        heads = ["line", "bytes", "fragment", "text so far"]
+        if self.cuts:
+            heads.insert(2, "chunk")
+        rows = look.windowed(len(self.lines), self._row, head=12, tail=3)
+        return " → ".join(counts) + "\n\n" + look.table(heads, rows, left=heads[2:])
+
+    def _row(self, i: int) -> list[str]:
+        fragment = shorten(self.fragments[i], 24)
+        if not isinstance(self.records[i], dict):
+            fragment = f"no record: {self.lines[i].strip()[:20].decode('utf-8', 'replace')!r}"
+        so_far = shorten(self.joined[: self.ends[i + 1]], 32)
+        row = [f"{i + 1:,}", f"{self.starts[i]:,}–{self.starts[i + 1] - 1:,}"]
+        return [*row, *([self._chunk(i)] if self.cuts else []), fragment, so_far]
+
+    def _chunk(self, i: int) -> str:
+        """The chunk or chunks that brought a line, counted from 1."""
+        first = bisect_right(self.cuts, self.starts[i]) + 1
+        last = bisect_right(self.cuts, self.starts[i + 1] - 1) + 1
+        return f"{first}" if first == last else f"{first}–{last}"
+
+    def build(self) -> Any:
+        if not self.lines:
+            return look.column(look.page("<p>There is not a single byte in it.</p>", label="Bytes"))
+        panes = look.page(*self.panes(0), label="From bytes to text")
+
+        def show(number: int) -> None:
+            panes.value = look.framed(*self.panes(number - 1), label="From bytes to text")
+
+        last = len(self.lines)
+        controls = look.player("Line", 1, last, interval=600, step=max(1, last // 100), show=show)
+        return look.column(controls, panes)
+
+    def panes(self, i: int) -> list[str]:
+        """The four panes, as HTML, with line `i` marked in each."""
+        start, end = self.starts[i], self.starts[i + 1]
+        where = f"bytes {start:,} to {end - 1:,} of {len(self.content):,}"
+        if self.cuts:
+            where += f", chunk {self._chunk(i)} of {len(self.cuts) + 1:,}"
+        number = f"line {i + 1:,} of {len(self.lines):,}, cut at each newline"
+        return [
+            _pane("1 Bytes", where, f'<p class="ll-tape">{self._tape(start, end)}</p>'),
+            _pane("2 Lines", number, self._lines(i)),
+            _pane("3 Record", "json.loads of this line", self._record_pane(i)),
+            _pane("4 Text", 'the fragments so far, "".join', self._text_pane(i)),
+        ]
+
+    def _tape(self, start: int, end: int) -> str:
+        before, after = max(0, start - AROUND), min(len(self.content), end + AROUND)
+        pieces = ["… " if before else "", self._bytes(before, start), "<mark>"]
+        if end - start <= LONG:
+            pieces.append(self._bytes(start, end))
+        else:
+            half = LONG // 2
+            left_out = f" … {end - start - LONG:,} bytes … "
+            pieces += [self._bytes(start, start + half), left_out, self._bytes(end - half, end)]
+        pieces += ["</mark>", self._bytes(end, after), " …" if after < len(self.content) else ""]
+        return "".join(pieces)
+
+    def _bytes(self, start: int, end: int) -> str:
+        """A piece of the tape, with a flag where a chunk begins."""
+        first, last = bisect_left(self.cuts, start), bisect_left(self.cuts, end)
+        edges = pairwise([start, *self.cuts[first:last], end])
+        flags = ["", *(f'<b class="ll-cut">chunk {i + 2}</b>' for i in range(first, last))]
+        pieces = (
+            flag + _tape_of(self.content[i:j]) for flag, (i, j) in zip(flags, edges, strict=True)
+        )
+        return "".join(pieces)
+
+    def _lines(self, i: int) -> str:
+        rows = []
+        for k in range(max(0, i - LINES), min(len(self.lines), i + LINES + 1)):
+            line = self.lines[k].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+            shown = look.visible(_middle_out(line, LONG if k == i else 200))
+            now = " ll-now" if k == i else ""
+            shown = f"<mark>{shown}</mark>" if k == i else shown
+            rows.append(
+                f'<div class="ll-line{now}"><span>{k + 1:,}</span><span>{shown}</span></div>'
+            )
+        return f'<div class="ll-mono">{"".join(rows)}</div>'
+
+    def _record_pane(self, i: int) -> str:
+        record = self.records[i]
+        if not isinstance(record, dict):
+            return f'<p class="ll-trouble">This line is no record: {look.escape(record)}</p>'
+        rows = [_item(key, value) for key, value in list(record.items())[:20]]
+        return f'<div class="ll-mono">{"".join(rows)}</div>'
+
+    def _text_pane(self, i: int) -> str:
+        start, end = self.ends[i], self.ends[i + 1]
+        before = look.visible(self.joined[max(0, start - LONG) : start])
+        fragment = look.visible(_middle_out(self.joined[start:end], LONG))
+        more = "… " if start > LONG else ""
+        return f'<p class="ll-text">{more}{before}<mark>{fragment or "nothing"}</mark></p>'
+
+
+def _record(line: bytes) -> dict | str:
+    """The record in a line, or why there is none."""
+    try:
+        return load_record(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 ({error.reason})"
+    except BadAnswer as error:
+        return error.why or error.what
+
+
+def _fragment(record: dict | str) -> str:
+    try:
+        return fragment_of(record) if isinstance(record, dict) else ""
+    except LlamalabError:
+        return ""
+
+
+def _pane(name: str, what: str, content: str) -> str:
+    head = f'<p class="ll-head">{name} <small>{look.escape(what)}</small></p>'
+    label = look.escape(f"{name}: {what}")
+    return f'<div class="ll-pane" role="region" aria-label="{label}">{head}{content}</div>'
+
+
+def _tape_of(data: bytes) -> str:
+    """Bytes as one sees them: ASCII as it is, each other byte in a box of its own."""
+    text = data.decode("utf-8", "surrogateescape")
+    return re.sub(r"[^ -~]", _boxes, look.escape(text))
+
+
+def _boxes(match: re.Match) -> str:
+    character, escapes = match[0], {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+    if character in escapes:
+        return f'<b class="ll-byte">{escapes[character]}</b>'
+    data = character.encode("utf-8", "surrogateescape")
+    boxes = "".join(f'<b class="ll-byte">{byte:02x}</b>' for byte in data)
+    if len(data) == 1:
+        return boxes
+    return f'<i class="ll-char" title="{character} is {len(data)} bytes">{boxes}</i>'
+
+
+def _item(key: str, value: Any) -> str:
+    """One key of a record; the one with the text is marked."""
+    shown = look.visible(_middle_out(json.dumps(value, ensure_ascii=False), 200))
+    key = look.visible(_middle_out(json.dumps(key, ensure_ascii=False), 60))
+    pair = f"{key}: {shown}"
+    if key in ("&quot;response&quot;", "&quot;message&quot;", "&quot;error&quot;"):
+        pair = f"<mark>{pair}</mark>"
+    return f"<div>{pair}</div>"
+
+
+def _middle_out(text: str, width: int) -> str:
+    half = width // 2
+    return text if len(text) <= width else f"{text[:half]} … {text[-half:]}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,253 @@
+"""How the views look: what shows itself in a notebook, its twin, its colours, its controls.
+
+ipywidgets and matplotlib are imported only inside of functions: where one of them is missing, the
+twin is there all the same.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+CSS = (Path(__file__).parent / "look.css").read_text(encoding="utf-8")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+# Okabe and Ito's colours, which people with any colour vision tell apart; a hatch each besides.
+INK = {
+    "load": ("#E69F00", "//"),
+    "prompt": ("#56B4E9", ".."),
+    "generation": ("#009E73", ""),
+    "rest": ("#BBBBBB", "xx"),
+}
+
+
+class View:
+    """Something to look at: a text, for some a picture, and a widget where there is a kernel.
+
+    A notebook stores all three, and shows the liveliest that can be shown: the widget while the
+    kernel runs, without it (on GitHub, in print) the picture, and for a screen reader or in a
+    terminal the text. The text of a view is the same each time.
+    """
+
+    def text(self) -> str:
+        """The twin that needs nothing: what there is to see, in words and tables."""
+        raise NotImplementedError
+
+    def picture(self) -> bytes | None:
+        """The twin for the eye, a PNG; None for a view that has none."""
+        return None
+
+    def build(self) -> Any:
+        """Make the live view, an ipywidget."""
+        raise NotImplementedError
+
+    @cached_property
+    def widget(self) -> Any:
+        """The live view, made when it is first shown; shown twice, it is the same one."""
+        return self.build()
+
+    @cached_property
+    def _png(self) -> bytes | None:
+        with suppress(ModuleNotFoundError):
+            return self.picture()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/plain": self.text()}
+        if self._png:
+            bundle["image/png"] = b64encode(self._png).decode("ascii")
+        try:
+            bundle[WIDGET] = self.widget._repr_mimebundle_()[WIDGET]
+        except ModuleNotFoundError as error:
+            bundle["text/plain"] += f"\n\nTo see it move: python -m pip install {error.name}"
+        return bundle
+
+
+# ---- in text
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()) -> str:
+    """A table to read in any fixed-width font; numbers to the right, columns in `left` not.
+
+    >>> print(table(["part", "time"], [["load", "1.58 s"], ["all", "12.00 s"]], left=["part"]))
+    part     time
+    ----  -------
+    load   1.58 s
+    all   12.00 s
+    """
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    sides = ["<" if head in left else ">" for head in heads]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)
+        ).rstrip()
+        for row in [heads, ["-" * width for width in widths], *rows]
+    )
+
+
+def seconds(value: float | None) -> str:
+    """A time to read: 2.25 s, 0.084 s, 0.1 ms; a dash where it is not known."""
+    if value is None:
+        return "–"
+    if 0 < value < 0.01:
+        return f"{value * 1000:.1f} ms"
+    return f"{value:.3f} s" if 0 < value < 0.1 else f"{value:.2f} s"
+
+
+def window(count: int, head: int, tail: int) -> tuple[range, range]:
+    """Which of many rows to show: the first ones and the last ones, all of a few.
+
+    >>> window(5, 3, 3), window(100, 3, 2)
+    ((range(0, 5), range(5, 5)), (range(0, 3), range(98, 100)))
+    """
+    if count <= head + tail:
+        return range(count), range(count, count)
+    return range(head), range(count - tail, count)
+
+
+def windowed(count: int, row: Callable[[int], list[str]], head: int = 20, tail: int = 5) -> list:
+    """The rows of a long table, with one that says how many are left out."""
+    first, last = window(count, head, tail)
+    rows = [row(i) for i in first]
+    if last:
+        left_out = f"... {last.start - first.stop:,} more ..."
+        rows.append(["...", *[""] * (len(rows[0]) - 2), left_out])
+    return rows + [row(i) for i in last]
+
+
+# ---- in HTML
+
+
+def escape(text: str) -> str:
+    """Text from a model, as text: never as HTML."""
+    return html.escape(text, quote=True)
+
+
+def visible(text: str) -> str:
+    """HTML that shows each character, also those without a shape, such as a newline."""
+    return re.sub(r"[^ -~]", _shown, escape(text))
+
+
+def _shown(match: re.Match) -> str:
+    character = match[0]
+    if character == "\n":
+        return '<b class="ll-byte" title="newline">⏎</b>\n'
+    if character.isprintable():
+        return character
+    return f'<b class="ll-byte">U+{ord(character):04X}</b>'
+
+
+def page(*parts: str, label: str) -> Any:
+    """An HTML widget with the views' look."""
+    import ipywidgets
+
+    shown = ipywidgets.HTML(framed(*parts, label=label), layout={"width": "auto", "margin": "0"})
+    return shown.add_class("ll-page")
+
+
+def framed(*parts: str, label: str) -> str:
+    return f'<div class="ll" role="group" aria-label="{escape(label)}">{"".join(parts)}</div>'
+
+
+def column(*children: Any) -> Any:
+    """Widgets below each other, as wide as the page and no wider, with the views' style sheet."""
+    import ipywidgets
+
+    style = ipywidgets.HTML(f"<style>{CSS}</style>", layout={"display": "none"})
+    return ipywidgets.VBox([style, *children], layout={"width": "100%", "overflow": "hidden"})
+
+
+def card(png: bytes | None, text: str, label: str) -> Any:
+    """A picture with its words and, to unfold, its table: for the views that do not move."""
+    shown = f'<pre class="ll-table" tabindex="0">{escape(text)}</pre>'
+    if png:
+        source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+        shown = (
+            f'<img class="ll-card" src="{source}" alt="{escape(label)}">'
+            f"<details><summary>The same as a table</summary>{shown}</details>"
+        )
+    return column(page(shown, label=label))
+
+
+def player(
+    label: str,
+    least: int,
+    most: int,
+    interval: int,
+    step: int,
+    show: Callable[[int], None],
+    readout: bool = True,
+) -> Any:
+    """A slider, and buttons that play it: `show(value)` is called each time it has moved.
+
+    The ticks (every `interval` ms) are the browser's, so that they stop with the page. ipywidgets'
+    own Play has pictures on its buttons and no words: it is hidden behind buttons that have.
+    """
+    import ipywidgets
+
+    play = ipywidgets.Play(least, least, most, step, interval=interval, layout={"display": "none"})
+    slider = ipywidgets.IntSlider(
+        *(least, least, most),
+        description=label,
+        readout=readout,
+        layout={"flex": "1 1 260px", "width": "auto"},
+    )
+    toggle = ipywidgets.ToggleButton(description="▶ Play", layout={"width": "110px"})
+    back, forth, start = (
+        ipywidgets.Button(description=text, layout={"width": "90px"})
+        for text in ("◀ Back", "Next ▶", "|◀ Start")
+    )
+    ipywidgets.jslink((play, "value"), (slider, "value"))
+    ipywidgets.jslink((toggle, "value"), (play, "playing"))
+
+    def go(value: int) -> Callable:
+        slider.value = max(least, min(most, value))
+
+    slider.observe(lambda change: show(change["new"]), "value")
+    toggle.observe(lambda change: _caption(toggle), "value")
+    start.on_click(lambda _: go(least))
+    back.on_click(lambda _: go(slider.value - 1))
+    forth.on_click(lambda _: go(slider.value + 1))
+    row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+    return ipywidgets.Box([play, toggle, start, back, forth, slider], layout=row)
+
+
+def _caption(toggle: Any) -> None:
+    toggle.description = "⏸ Pause" if toggle.value else "▶ Play"
+
+
+# ---- in pictures
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]]:
+    """A matplotlib figure (inches) and its axes; afterwards the PNG is in the buffer.
+
+    White like paper, so that it can be read in a dark theme; nobody's own style plays in, and
+    nothing of matplotlib's state is changed. Few colours make a small file.
+    """
+    import matplotlib.style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with matplotlib.style.context("default"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands there: no news
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        axes = FigureCanvasAgg(figure).figure.subplots()
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        yield figure, axes, buffer
+        figure.savefig(large := io.BytesIO(), dpi=100, format="png")
+    Image.open(large).convert("RGB").quantize(64).save(buffer, "png", optimize=True)

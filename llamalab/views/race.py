@@ -1,0 +1,103 @@
+"""The race: the same answer in one piece and as a stream, side by side, at its true pace."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any
+
+from llamalab.errors import LlamalabError, shorten
+from llamalab.views import look
+from llamalab.views.reading import read
+
+TICK = 0.1  # seconds
+SHOWN = 1500  # characters of a text: of more, the end
+
+
+def race(x: Any) -> look.View:
+    """The same answer in batch (`"stream": false`) and as a stream, side by side.
+
+    `x` is an Answer, a body (bytes), a list of records, or a recording; its records say when each
+    fragment came, and Play shows both answers at this pace. Raises `LlamalabError` where they do
+    not say when they came.
+
+    >>> print(str(race("mistral-are-you-listening")).splitlines()[0])
+    Both are whole after 3.34 s; the stream can be read after 2.25 s, 1.09 s earlier.
+    """
+    return Race(x)
+
+
+class Race(look.View):
+    """The view of `race`; `now` is in seconds after the question."""
+
+    def __init__(self, x: Any):
+        self.reading = read(x)
+        if not self.reading.came:
+            what = "There is nothing to race: these records do not say when they came."
+            raise LlamalabError(what, do="give it an answer with created_at in its records")
+        self.came = self.reading.came
+        self.end = self.came[-1]
+        self.ends = [0, *accumulate(map(len, self.reading.fragments))]
+        self.whole = self.reading.text
+
+    def text(self) -> str:
+        moments = [self.end * share / 8 for share in range(1, 9)]
+        rows = [[look.seconds(now), *self._cells(now)] for now in moments]
+        heads = ["after", "batch", "stream"]
+        return self.summary() + "\n\n" + look.table(heads, rows, left=heads[1:])
+
+    def summary(self) -> str:
+        """The result, in a sentence or two."""
+        first = self.came[self.reading.first]
+        said = f"Both are whole after {look.seconds(self.end)}; the stream can be read after "
+        said += f"{look.seconds(first)}, {look.seconds(self.end - first)} earlier."
+        if not self.reading.timed_from_question:
+            said += "\nWhen it was asked is not known: the times count from the first record."
+        if self.reading.broken:
+            said += f"\nNot whole: {self.reading.broken}"
+        return said
+
+    def _cells(self, now: float) -> list[str]:
+        return [shorten(text, 26) if text else "(nothing yet)" for text in self.at(now)]
+
+    def at(self, now: float) -> tuple[str, str]:
+        """What there is to read at a moment, in batch and as a stream."""
+        streamed = self.whole[: self.ends[bisect_right(self.came, now + 1e-9)]]
+        return self.whole if now + 1e-9 >= self.end else "", streamed
+
+    def build(self) -> Any:
+        ticks = -int(-self.end // TICK) or 1  # rounded up: the last tick shows the end
+        page = look.page(*self.panes(0), label="Batch and stream, side by side")
+
+        def show(tick: int) -> None:
+            page.value = look.framed(*self.panes(tick * TICK), label="Batch and stream")
+
+        pace = {"interval": int(TICK * 1000), "step": 1}
+        controls = look.player("Time", 0, ticks, **pace, show=show, readout=False)
+        return look.column(controls, page)
+
+    def panes(self, now: float) -> list[str]:
+        """Both answers at a moment, as HTML."""
+        now = min(now, self.end)
+        batch, streamed = self.at(now)
+        done = bisect_right(self.came, now + 1e-9)
+        share = done / len(self.came)
+        return [
+            '<div class="ll-two">',
+            self._pane("Batch", '"stream": false', batch, now, now / (self.end or 1), not batch),
+            self._pane("Stream", '"stream": true', streamed, now, share, False),
+            "</div>",
+        ]
+
+    def _pane(self, name: str, how: str, text: str, now: float, share: float, waits: bool) -> str:
+        finished = now >= self.end
+        state = "✔ whole" if finished else "… still coming" if text else "○ nothing to read yet"
+        bar = f'<i{" class=ll-waits" if waits else ""} style="width:{share:.0%}"></i>'
+        clock = f"{now:.1f} s: {state}, {len(text):,} characters"
+        shown = ("… " if len(text) > SHOWN else "") + look.escape(text[-SHOWN:])
+        return (
+            f'<div class="ll-pane" role="region" aria-label="{name}: {clock}">'
+            f'<p class="ll-head">{name} <small>{look.escape(how)}</small></p>'
+            f'<p class="ll-status">{clock}</p>'
+            f'<div class="ll-bar">{bar}</div><p class="ll-text">{shown}</p></div>'
+        )

@@ -1,0 +1,501 @@
+"""The views without a browser: their twins, what they escape, how they break, how a chat stops."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from slow_model import slow_model
+
+import llamalab
+from llamalab.errors import LlamalabError
+from llamalab.server.recordings import FOLDER
+from llamalab.views import chat_box, inspector, race, time_bars, waterfall
+from llamalab.views.look import WIDGET
+
+NAME = "mistral-are-you-listening"
+CONTENT = (FOLDER / f"{NAME}.ndjson").read_bytes().partition(b"\n")[2]
+RECORDS = [json.loads(line) for line in CONTENT.splitlines()]
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def body(*records: dict) -> bytes:
+    return b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+
+
+def said(text: str, **more) -> dict:
+    return {"response": text, "done": False, **more}
+
+
+def html(view) -> str:
+    """All HTML that is in the live view now, but for its style sheet."""
+    _, *shown = (widget.value for widget in inside(view.widget, "HTMLModel"))
+    return "".join(shown)
+
+
+def inside(widget, name: str) -> list:
+    """The widgets of one kind in a view, itself included, from top to bottom."""
+    children = [found for child in getattr(widget, "children", ()) for found in inside(child, name)]
+    return [widget] * (widget._model_name == name) + children
+
+
+def slider(view):
+    (found,) = inside(view.widget, "IntSliderModel")
+    return found
+
+
+VIEWS = {
+    "inspector": lambda: inspector(CONTENT),
+    "waterfall": lambda: waterfall(CONTENT),
+    "race": lambda: race(CONTENT),
+    "time_bars": lambda: time_bars([NAME]),
+    "chat_box": lambda: chat_box(server="http://127.0.0.1:9"),
+}
+
+
+# ---- all of them
+
+
+def test_importing_llamalab_loads_no_view_until_it_is_used():
+    code = "import sys, llamalab; heavy = {'matplotlib', 'ipywidgets', 'llamalab.views'}"
+    code += "; print(heavy & {*sys.modules})"
+    code += "; llamalab.inspector, llamalab.race; print('llamalab.views' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["set()", "True"]
+
+
+def test_the_package_names_its_views():
+    for name in VIEWS:
+        assert name in llamalab.__all__
+        assert name in dir(llamalab)
+        assert callable(getattr(llamalab, name))
+    with pytest.raises(AttributeError, match="no attribute 'panorama'"):
+        _ = llamalab.panorama
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_shows_a_widget_and_its_twin(name):
+    view = VIEWS[name]()
+    bundle = view._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(view) == str(view)
+    assert bundle[WIDGET]["model_id"] == view.widget.model_id
+    assert ("image/png" in bundle) == (name in ("waterfall", "time_bars"))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_twin_is_the_same_each_time(name):
+    one, other = VIEWS[name]()._repr_mimebundle_(), VIEWS[name]()._repr_mimebundle_()
+    assert one.pop(WIDGET) != other.pop(WIDGET)
+    assert one == other
+
+
+@pytest.mark.parametrize("missing", ["ipywidgets", "matplotlib"])
+def test_without_a_package_the_twin_is_there(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    bundle = waterfall(CONTENT)._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("First text after 2.25 s")
+    assert (WIDGET in bundle) == (missing != "ipywidgets")
+    assert ("image/png" in bundle) == (missing != "matplotlib")
+    told = "python -m pip install ipywidgets" in bundle["text/plain"]
+    assert told == (missing == "ipywidgets")
+
+
+@pytest.mark.parametrize("view", [waterfall, race, lambda x: time_bars({"it": x})])
+def test_an_answer_a_body_a_list_and_a_recording_look_the_same(view):
+    answer = llamalab.Answer("Yes", RECORDS)
+    given = [answer, CONTENT, RECORDS, iter(RECORDS), NAME, FOLDER / f"{NAME}.ndjson"]
+    assert len({view(x).text() for x in given}) == 1
+
+
+@pytest.mark.parametrize("x", [3, None, {"response": "Yes"}, ["Yes"], "no-such-recording"])
+def test_what_is_no_answer_is_said_in_a_sentence(x):
+    with pytest.raises(LlamalabError) as caught:
+        waterfall(x)
+    assert caught.value.do
+
+
+@pytest.mark.parametrize("view", [waterfall, lambda x: time_bars([x])])
+def test_a_picture_is_small_and_white(view):
+    png = view(said(" word", created_at=f"2026-01-01T00:00:{i:02}Z") for i in range(30)).picture()
+    assert len(png) < 60_000
+    assert Image.open(BytesIO(png)).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_drawing_changes_no_setting_of_matplotlib():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    waterfall(CONTENT).picture()
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("text", [EVIL, "$\\frac{$", "\u202ereversed", "😀\x00\x1b[31m"])
+def test_no_text_of_a_model_is_taken_for_more_than_text(text, recwarn):
+    at = {"created_at": "2026-01-01T00:00:01Z"}
+    content = body(said(text, **at, **{text: text}), {**said(text, **at), "done": True})
+    for view in (inspector(content), waterfall(content), race(content), time_bars({text: content})):
+        view._repr_mimebundle_()
+        assert "<script" not in html(view)
+        assert "<img src=x" not in html(view)
+    assert not recwarn.list
+
+
+# ---- inspector
+
+
+def test_the_inspector_moves_all_four_panes():
+    view = inspector(CONTENT)
+    slider(view).value = 4
+    shown = html(view)
+    assert "bytes 284 to 379 of 1,642" in shown
+    assert "line 4 of 14" in shown
+    assert "▶" not in shown  # the style sheet draws it, so that nobody copies it
+    assert "<mark>&quot;response&quot;: &quot; am&quot;</mark>" in shown
+    assert "Yes, I<mark> am</mark>" in shown
+    assert shown.count("<mark>") == 4
+
+
+def test_buttons_go_back_and_forth_and_stay_inside():
+    view = inspector(CONTENT)
+    start, back, forth = inside(view.widget, "ButtonModel")
+    forth.click()
+    forth.click()
+    assert slider(view).value == 3
+    back.click()
+    assert slider(view).value == 2
+    start.click()
+    back.click()
+    assert slider(view).value == 1
+    slider(view).value = 14
+    forth.click()
+    assert slider(view).value == 14
+
+
+def test_bytes_that_are_no_ascii_are_shown_one_by_one():
+    view = inspector(body(said("é")))
+    assert '<b class="ll-byte">c3</b><b class="ll-byte">a9</b>' in html(view)
+    assert r'<b class="ll-byte">\n</b>' in html(view)
+
+
+@pytest.mark.parametrize("cut", range(1, len(body(said("é")))))
+def test_chunks_show_where_they_begin(cut):
+    content = body(said("é"))
+    view = inspector(content, [content[:cut], content[cut:]])
+    assert html(view).count("chunk 2</b>") == 1
+    assert "in 2 chunks" in view.text()
+
+
+def test_a_chunk_that_begins_with_a_line_is_flagged_once():
+    line = body(said("Yes"))
+    view = inspector(line * 2, [line, line])
+    for number in (1, 2):
+        slider(view).value = number
+        assert html(view).count("chunk 2</b>") == 1
+
+
+@pytest.mark.parametrize("name", ["inspector", "waterfall", "race"])
+def test_a_twin_is_no_wider_than_a_terminal(name):
+    assert max(map(len, VIEWS[name]().text().splitlines())) <= 88
+
+
+def test_lines_that_are_no_records_are_shown_with_what_is_wrong():
+    view = inspector(b"\xff\n<html>\n\n[1]\n" + body({"error": "gone"}, {"status": "pulling"}))
+    for line in range(1, 7):
+        slider(view).value = line
+        assert ("This line is no record" in html(view)) == (line < 5)
+    assert view.text().count("no record: ") == 4
+
+
+def test_an_empty_body_is_shown_too():
+    assert inspector(b"").text().startswith("0 bytes")
+    assert "not a single byte" in html(inspector(b""))
+
+
+def test_the_inspector_says_what_it_wants():
+    with pytest.raises(LlamalabError, match="looks at bytes, not at a str"):
+        inspector(CONTENT.decode())
+
+
+@pytest.mark.parametrize("line", [1, 5_000, 10_000])
+def test_ten_thousand_fragments_stay_a_small_page(line):
+    view = inspector(body(said("word ")) * 10_000)
+    slider(view).value = line
+    shown = html(view)
+    assert f"line {line:,} of 10,000" in shown
+    assert len(shown) < 12_000
+    assert len(view.text().splitlines()) < 30
+
+
+def test_one_huge_line_stays_a_small_page():
+    view = inspector(body(said("word " * 100_000, **{"key " * 9_999: "value"})))
+    assert len(html(view)) < 20_000
+    assert len(view.text()) < 2_000
+
+
+# ---- waterfall and bars
+
+
+def test_the_waterfall_says_when_each_fragment_came():
+    text = waterfall(CONTENT).text()
+    assert "load 1.58 s (47%) · prompt 0.67 s (20%) · generation 1.08 s (32%)" in text
+    assert "     5      2.59 s  0.084 s  ' listening'" in text
+    assert "(done)" in text.splitlines()[-1]
+
+
+def test_a_cut_answer_is_shown_as_far_as_it_came():
+    view = waterfall(CONTENT[:500])
+    assert "When it was asked is not known" in view.text()
+    assert "Not whole: A line is not JSON" in view.text()
+    assert "' listening'" in view.text()
+    assert view.picture()
+
+
+def test_an_answer_without_its_last_record_says_so():
+    assert "no last record (done: true) came" in waterfall(RECORDS[:5]).text()
+
+
+def test_an_error_record_is_shown_with_its_words():
+    view = waterfall([*RECORDS[:3], {"error": "the llama has left"}])
+    assert "error: 'the llama has left'" in view.text()
+    assert "Not whole: The server gave up" in view.text()
+    assert view.picture()
+
+
+@pytest.mark.parametrize("records", [[], RECORDS[:1], RECORDS[-1:], [{"error": "no"}], [{}]])
+def test_one_record_or_none_is_enough_for_a_waterfall(records):
+    view = waterfall(records)
+    assert view.text()
+    assert view._repr_mimebundle_()[WIDGET]
+
+
+@pytest.mark.parametrize("when", [None, 5, "yesterday"])
+def test_records_without_a_time_say_so(when):
+    view = waterfall([said("Yes", created_at=when)])
+    assert "do not say when they came" in view.text()
+    assert view.picture() is None
+
+
+def test_ten_thousand_fragments_are_one_picture_of_the_same_size():
+    times = [f"2026-01-01T00:{i // 60 % 60:02}:{i % 60:02}.{i:09}Z" for i in range(3_600)] * 3
+    view = waterfall(said(" word", created_at=time) for time in sorted(times)[:10_000])
+    assert len(view.picture()) < 60_000
+    assert len(view.text().splitlines()) < 40
+
+
+def test_metrics_that_are_left_out_are_named():
+    last = {key: value for key, value in RECORDS[-1].items() if key != "load_duration"}
+    view = time_bars({"warm": [last], "cut": RECORDS[:3], "whole": RECORDS})
+    lines = view.text().splitlines()
+    assert "warm does not say (zero is left out): load_duration." in lines
+    assert lines[2].split()[:2] == ["warm", "–"]
+    assert [line for line in lines if line.startswith("cut is not whole")]
+    assert not [line for line in lines if line.startswith("whole ") and "say" in line]
+    assert view.picture()
+
+
+def test_bars_without_answers_say_so():
+    assert time_bars([]).text() == "No answers to compare."
+    with pytest.raises(LlamalabError, match="several answers"):
+        time_bars(NAME)
+
+
+# ---- race
+
+
+def test_the_stream_is_read_while_the_batch_waits():
+    view = race(CONTENT)
+    assert view.at(0) == ("", "")
+    assert view.at(2.6) == ("", "Yes, I am listening")
+    assert view.at(view.end)[0] == view.at(view.end)[1] == view.whole
+
+
+def test_the_race_ends_with_both_answers_whole():
+    view = race(CONTENT)
+    assert html(view).count('<p class="ll-status">0.0 s: ○ nothing to read yet') == 2
+    slider(view).value = slider(view).max
+    assert html(view).count('<p class="ll-status">3.3 s: ✔ whole') == 2
+    assert html(view).count("How may I assist you today?") == 2
+    (play,) = inside(view.widget, "PlayModel")
+    assert play.interval * play.max / 1000 == pytest.approx(view.end, abs=0.1)
+
+
+def test_a_race_needs_times():
+    with pytest.raises(LlamalabError, match="nothing to race"):
+        race([said("Yes")])
+
+
+def test_a_long_race_shows_the_end_of_its_text():
+    at = {"created_at": "2026-01-01T00:00:01Z"}
+    view = race([said("word ", **at) for _ in range(10_000)])
+    slider(view).value = slider(view).max
+    assert len(html(view)) < 20_000
+
+
+# ---- chat
+
+
+@pytest.fixture
+def model():
+    with slow_model() as model:
+        yield model
+
+
+@pytest.fixture
+def chat(model):
+    """A chat box on the model, shown; afterwards no thread of it is left."""
+    before = {thread.name for thread in threading.enumerate() if is_ours(thread)}
+    box = chat_box(server=model.url)
+    _ = box.widget
+    yield box
+    box.stop()
+    until(lambda: {thread.name for thread in threading.enumerate() if is_ours(thread)} == before)
+
+
+def is_ours(thread: threading.Thread) -> bool:
+    return "(_read)" in thread.name or "(_look_for_models)" in thread.name
+
+
+def until(true) -> None:
+    """Wait for something another thread does; a test that waits in vain fails after a minute."""
+    for _ in range(6_000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def asked(chat, text: str) -> None:
+    chat.ask(text)
+    chat.wait(60)
+    assert chat._now is None
+
+
+def test_a_chat_shows_the_answer_and_how_fast_it_was(chat):
+    asked(chat, "hello")
+    assert "You said: hello" in html(chat)
+    assert "3 tokens, 100.0 tokens/s" in html(chat)
+
+
+def test_an_answer_is_shown_while_it_comes(chat):
+    chat.ask("slow")
+    until(lambda: html(chat).count("tick tick tick") == 1)
+    assert 'role="log"' in html(chat)
+    assert [message["role"] for message in chat.messages] == ["user"]
+
+
+def test_the_chat_remembers(chat, model):
+    asked(chat, "one")
+    asked(chat, "two")
+    contents = [message["content"] for message in model.asked[-1]["messages"]]
+    assert contents == ["one", "You said: one", "two"]
+    assert chat.messages == [*model.asked[-1]["messages"], said_by_model("You said: two")]
+
+
+def said_by_model(text: str) -> dict:
+    return {"role": "assistant", "content": text}
+
+
+def test_the_system_prompt_is_posted_first(chat, model):
+    system = inside(chat.widget, "TextModel")[0]
+    system.value = "Be brief."
+    asked(chat, "hello")
+    assert model.asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert chat.messages[0]["role"] == "system"
+
+
+def test_another_model_is_asked_once_it_is_chosen(chat, model):
+    (models,) = inside(chat.widget, "DropdownModel")
+    until(lambda: len(models.options) > 1)
+    assert models.options == ("mistral", "tiny:latest", "slow:latest")
+    models.value = "tiny:latest"
+    asked(chat, "hello")
+    assert model.asked[0]["model"] == "tiny:latest"
+
+
+@pytest.mark.parametrize("question", ["slow", "pause", "silent"])
+def test_stop_closes_the_connection(chat, model, question):
+    chat.ask(question)
+    until(lambda: model.asked)
+    if question != "silent":
+        until(lambda: chat._now.text)
+    chat.stop()
+    assert chat._now is None  # at once, not when the thread has ended
+    assert model.gone.wait(60)
+    assert "Stopped." in html(chat)
+
+
+def test_what_came_before_the_stop_stays(chat):
+    chat.ask("pause")
+    until(lambda: chat._now.text == "You said: ")
+    chat.stop()
+    assert chat.messages[-1] == said_by_model("You said: ")
+    assert "You said: " in html(chat)
+
+
+def test_a_question_that_nobody_answered_is_not_remembered(chat, model):
+    chat.ask("silent")
+    until(lambda: model.asked)
+    chat.stop()
+    asked(chat, "hello")
+    assert [message["content"] for message in chat.messages] == ["hello", "You said: hello"]
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"), [("error", "the llama has left"), ("cut", "the connection broke")]
+)
+def test_a_broken_answer_is_a_sentence_and_the_next_question_works(chat, question, sentence):
+    asked(chat, question)
+    assert sentence in html(chat)
+    assert "You said: " in html(chat)
+    asked(chat, "hello")
+    assert sentence not in html(chat)
+    assert "You said: hello" in html(chat)
+
+
+def test_a_server_that_is_not_there_is_a_sentence(unused_address):
+    box = chat_box(server=unused_address)
+    _ = box.widget
+    asked(box, "hello")
+    assert "No server answers" in html(box)
+    assert box.messages == []
+    assert "No server answers" in box.text()
+
+
+def test_one_question_at_a_time(chat, model):
+    chat.ask("slow")
+    until(lambda: model.asked)
+    chat.ask("hello")
+    assert "stop it first" in html(chat)
+    chat.stop()
+    asked(chat, "hello")
+    assert [request["messages"][-1]["content"] for request in model.asked] == ["slow", "hello"]
+
+
+def test_what_the_model_says_is_text(chat):
+    asked(chat, EVIL)
+    assert "<script" not in html(chat)
+    assert "&lt;script&gt;" in html(chat)
+
+
+def test_a_chat_works_without_being_shown(model):
+    box = chat_box(server=model.url)
+    asked(box, "hello")
+    assert box.text() == "you: hello\nslow: You said: hello"
+
+
+def test_a_long_conversation_stays_a_small_page(chat):
+    for _ in range(100):
+        chat.turns.append(("you", "word " * 10_000))
+    chat._show()
+    assert len(html(chat)) < 120_000
+
+
+def test_a_new_chat_forgets(chat, model):
+    asked(chat, "one")
+    chat.clear()
+    asked(chat, "two")
+    assert len(model.asked[-1]["messages"]) == 1
