@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ How a large language model talks over the wire: a Jupyter lesson with a server i
 
 the lesson
   lab [FOLDER]     open the lesson in JupyterLab; what `llamalab` alone does
+  doctor           see whether everything is there that the lesson needs
 
 the server
   ask PROMPT       ask one question and watch the answer arrive
@@ -33,6 +35,7 @@ examples
   llamalab lab --no-browser            ... and print its address instead of opening it
   llamalab ask "Are you listening?"
   llamalab record "Name three animals."
+  llamalab doctor                      what is missing, and what mends it
   llamalab serve --speed 4             answer four times as fast as the model did
 
 `llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
@@ -56,8 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `llamalab ask ... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # `llamalab ask ... | head`: nobody reads on; `... > file`: disk full
+        if not isinstance(error, BrokenPipeError):
+            print(f"llamalab cannot go on: {error}", file=sys.stderr)
+        with contextlib.suppress(AttributeError, OSError):  # what it still holds goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -93,8 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"llamalab {__version__}")
     commands = parser.add_subparsers(prog="llamalab", metavar="COMMAND", help=argparse.SUPPRESS)
     for name, (add_arguments, run) in COMMANDS.items():
-        summary = run.__doc__.strip()
-        command = commands.add_parser(name, description=summary, allow_abbrev=False)
+        command = commands.add_parser(name, description=run.__doc__, allow_abbrev=False)
         add_arguments(command)
         command.set_defaults(run=run)
     return parser
@@ -141,6 +146,8 @@ def ask(arguments: argparse.Namespace) -> int:
     with Printed() as printed:
         for fragment in stream(" ".join(arguments.prompt), arguments.model or MODEL, server):
             printed.show(fragment)
+    if not printed.any:
+        print("The answer has no text: the model thought, or had nothing to say.", file=sys.stderr)
     return 0
 
 
@@ -172,7 +179,7 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
         "--server", metavar="URL", help="the server's address (default: the one found)"
     )
     parser.add_argument(
-        "--to", type=Path, metavar="FILE", help="default: MODEL-PROMPT.ndjson, in this folder"
+        "--to", metavar="FILE", help="a file or a folder (default: MODEL-PROMPT.ndjson, here)"
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
 
@@ -195,6 +202,8 @@ def record(arguments: argparse.Namespace) -> int:
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    from llamalab.server.faults import FAULTS
+
     parser.add_argument(
         "--port", type=port, default=11434, metavar="N", help="default: 11434, as Ollama's"
     )
@@ -215,6 +224,14 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         "such as http://host:8000/v1 (default: the model in the box)",
     )
     parser.add_argument("--model", metavar="NAME", help="the engine's name for its model")
+    parser.add_argument(
+        "--fault", choices=FAULTS, metavar="NAME", help="let each answer break in this way, below"
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    faults = [f"  {name:<15}{fault.about}" for name, fault in FAULTS.items()]
+    one = "One request alone breaks at the address with /fault/NAME behind it:"
+    example = '  llamalab ask "Are you listening?" --server http://127.0.0.1:11434/fault/cut'
+    parser.epilog = "\n".join(["faults", *faults, "", one, example])
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -228,7 +245,7 @@ def serve(arguments: argparse.Namespace) -> int:
     else:
         fetch_or_go_on()
         engine = local_model()
-    serve(arguments.port, arguments.speed, arguments.recordings, engine)
+    serve(arguments.port, arguments.speed, arguments.recordings, engine, arguments.fault)
     return 0
 
 
@@ -252,9 +269,27 @@ def pull(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "OK, or a note of what limits the lesson, or FAIL: then the exit code is 1."
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """See whether everything is there that the lesson needs, and what mends it where it is not."""
+    from llamalab import doctor
+
+    report = doctor()
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    return 0 if report.ok else 1
+
+
 def question(text: str) -> str:
+    """A prompt as it was typed; argparse turns the ValueError into its usage message."""
     if not text.strip():
         raise ValueError
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the locale is C, the terminal UTF-8 all the same
+        return os.fsencode(text).decode(errors="replace")
     return text
 
 
@@ -275,6 +310,7 @@ def speed(text: str) -> float:
 
 COMMANDS = {
     "lab": (lab_arguments, lab),
+    "doctor": (doctor_arguments, doctor),
     "ask": (ask_arguments, ask),
     "record": (record_arguments, record),
     "pull": (pull_arguments, pull),

@@ -104,6 +104,7 @@ def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(capsys):
     assert "Do:" in said.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
 def test_ctrl_c_while_an_answer_arrives_ends_with_130():
     over = threading.Event()
 
@@ -178,6 +179,7 @@ def test_the_command_loads_nothing_heavy_before_it_needs_it():
     assert not {"starlette", "uvicorn", "zmq", "IPython", "jupyterlab"} & set(loaded)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
 def test_serve_says_where_it_is_and_ends_cleanly():
     command = [sys.executable, "-m", "llamalab", "serve", "--port", "0", "--speed", "0"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -7,6 +7,7 @@ checked, and when the status line goes out, which is with the first record and n
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from starlette.routing import Match, Route
 
 from llamalab.server import gojson, protocol, v1
 from llamalab.server.engine import Engine
+from llamalab.server.faults import Dial, check_name, source_of
 from llamalab.server.guard import Guard, allow, find_route
 from llamalab.server.protocol import Refusal
 from llamalab.server.recordings import FOLDER, read_folder
@@ -56,13 +58,17 @@ ABSENT = {
 
 
 def create_app(
-    recordings: Path | str | None = None, speed: float = 1.0, engine: Engine | None = None
+    recordings: Path | str | None = None,
+    speed: float = 1.0,
+    engine: Engine | None = None,
+    fault: str | None = None,
 ) -> Starlette:
     """The server as an ASGI application.
 
     `recordings` is a folder of `*.ndjson` (None: those of llamalab), `speed` a multiple of
-    their pace, 0 for no pauses; `engine` runs the model that answers what is not recorded.
-    Raises `recordings.BadRecording` for one that is broken.
+    their pace, 0 for no pauses; `engine` runs the model that answers what is not recorded;
+    `fault` names one of `faults.FAULTS`, which breaks each answer. Raises
+    `recordings.BadRecording` for one that is broken, ValueError for a fault that is not there.
     """
     running = Route("/api/ps", ps)
     running.methods = {"GET"}  # no HEAD here, which Starlette adds to every GET
@@ -88,8 +94,11 @@ def create_app(
         yield
         await source.close()
 
-    guard = [Middleware(Guard)]
-    app = Starlette(routes=routes, middleware=guard, exception_handlers=handlers, lifespan=lifespan)
+    check_name(fault)
+    before = [Middleware(Guard), Middleware(Dial, fault=fault)]
+    app = Starlette(
+        routes=routes, middleware=before, exception_handlers=handlers, lifespan=lifespan
+    )
     app.router.redirect_slashes = False  # `no_such_path` does it Ollama's way
     app.state.source = source
     return app
@@ -116,8 +125,8 @@ async def ps(request: Request) -> Response:
 
 async def answer(request: Request) -> Response:
     """/api/generate and /api/chat, streamed or whole; the checks in Ollama's order."""
-    path, source = request.url.path, request.app.state.source
-    asked = protocol.read_request(path, await read_body(request))
+    path, source = request.url.path, source_of(request.scope)
+    asked = await read_body(request, partial(protocol.read_request, path))
     model = asked.get("model", "")
     protocol.check_model_name(path, model)
     if not source.has(model):
@@ -136,7 +145,7 @@ async def answer(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    asked = protocol.read_request("/api/show", await read_body(request))
+    asked = await read_body(request, partial(protocol.read_request, "/api/show"))
     model = asked.get("model") or asked.get("name", "")
     protocol.check_model_name("/api/show", model)
     if not request.app.state.source.has(model):
@@ -145,7 +154,7 @@ async def show(request: Request) -> Response:
 
 
 async def pull(request: Request) -> Response:
-    asked = protocol.read_request("/api/pull", await read_body(request))
+    asked = await read_body(request, partial(protocol.read_request, "/api/pull"))
     model = asked.get("model") or asked.get("name", "")
     protocol.check_model_name("/api/pull", model)
     lines = request.app.state.source.pull(model)
@@ -174,7 +183,7 @@ async def no_such_path(request: Request, error: Exception) -> Response:
     if not path.endswith("/") or find_route({**request.scope, "path": right})[0] is not Match.FULL:
         return plain_text("404 page not found", 404)
     query = f"?{request.url.query}" if request.url.query else ""
-    location = {"Location": quote(right) + query}
+    location = {"Location": quote(request.scope["root_path"] + right) + query}
     if request.method not in ("GET", "HEAD"):
         return Response(status_code=307, headers=location)
     link = f'<a href="{location["Location"]}">Moved Permanently</a>.\n\n'.replace("&", "&amp;")

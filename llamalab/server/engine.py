@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import httpx
 
 from llamalab.errors import LlamalabError, ServerNotFound
-from llamalab.server import gguf, llama, modelfile, protocol
+from llamalab.server import gguf, limits, llama, modelfile, protocol
 from llamalab.server.protocol import Refusal
 from llamalab.server.translate import Endpoint
 
@@ -204,7 +204,8 @@ class LocalModel:
         if self._pulled and not modelfile.is_whole(self.file):
             raise Refusal(500, f"error loading model: {self.file} has changed; {modelfile.PULL}")
         server, key = llama.start(self.file)
-        self._endpoint = Endpoint(server.listening_address, key)
+        longest = llama.CONTEXT * limits.BYTES_PER_TOKEN
+        self._endpoint = Endpoint(server.listening_address, key, longest=longest)
         self._llama = server
 
     def _stop(self) -> None:
@@ -244,7 +245,7 @@ def local_model() -> LocalModel:
     """The model in the box, or the file that LLAMALAB_MODEL names, under the file's name."""
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
-        return LocalModel(name_of(other), Path(other).expanduser())
+        return LocalModel(name_of(other), Path(os.path.expanduser(other)))
     return LocalModel(modelfile.NAME, modelfile.model_path(), pulled=True)
 
 
@@ -303,7 +304,7 @@ class RemoteModel:
         yield {"status": "success"}  # it is there already, elsewhere
 
     async def close(self) -> None:
-        await self._endpoint.close()
+        pass
 
 
 def remote_model(url: str, model: str = "") -> RemoteModel:

@@ -1,6 +1,6 @@
 """Go's `encoding/json`, seen from outside: what a real Ollama accepts, refuses and writes.
 
-The ground floor of the server: `protocol` and `app` enter, this module imports nobody.
+The ground floor of the server: `protocol` and `app` enter, this module imports only `limits`.
 Ollama is written in Go, and its error texts are what a student meets first:
 `invalid character 'm' looking for beginning of value`. Python's own scanner reads what is
 valid; only for a body it refuses is the reason looked for, in Go's words.
@@ -10,9 +10,10 @@ import codecs
 import json
 import math
 import re
+from itertools import accumulate
 from typing import Any
 
-MAX_DEPTH = 500  # Go stops at 10,000 levels; Python's stack ends sooner, and no request needs them
+from llamalab.server.limits import MAX_DEPTH
 
 # The places Go's scanner can be in, named by the words of its error there.
 VALUE = "looking for beginning of value"
@@ -26,6 +27,9 @@ NEXT = {COLON: {b":": VALUE}, MEMBER: {b",": KEY}, ELEMENT: {b",": VALUE}}
 NESTS = {b"{": (b"}", KEY, MEMBER), b"[": (b"]", VALUE, ELEMENT)}
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # the last one may be cut
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _SURROGATES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
@@ -53,8 +57,7 @@ def decode(body: bytes) -> Any:
     """
     text = body.decode("utf-8", "go-replace")
     start = _SPACE.match(body).end()
-    nested = body.count(b"[") + body.count(b"{") > MAX_DEPTH
-    if nested or body[start : start + 1] not in (b"{", b"["):
+    if too_deep(body) or body[start : start + 1] not in (b"{", b"["):
         check(body)  # what Python would read its own way: deep nests, bare numbers such as 1.
     if "\\u" in text:
         text = _SURROGATES.sub(lambda m: r"\ufffd" if m[1] else m[0], text)
@@ -63,6 +66,18 @@ def decode(body: bytes) -> Any:
     except ValueError as error:
         check(body)
         raise NotJson(str(error)) from None
+
+
+def too_deep(body: bytes) -> bool:
+    """Whether more than `MAX_DEPTH` nests lie in one another.
+
+    >>> too_deep(b"[" * 501), too_deep(b'["' + b"[" * 501 + b'"]')
+    (True, False)
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:  # which is soon told
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def check(body: bytes) -> None:

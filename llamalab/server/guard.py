@@ -14,6 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llamalab.server import gojson, limits
+
+JSON = "application/json; charset=utf-8"
 LOCAL_NETS = [
     ipaddress.ip_network(net)
     for net in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "0.0.0.0", "::1")
@@ -46,6 +49,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if size_of_head(scope) > limits.MAX_HEAD:  # h11 sees only those that come in pieces
+            too_long = gojson.dumps({"error": limits.HEAD_TOO_LONG})
+            return await Response(too_long, 431, media_type=JSON)(scope, receive, send)
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin", "")
         foreign = origin not in ("", f"http://{host}", f"https://{host}")
@@ -65,6 +71,12 @@ class Guard:
             preflight = Response(status_code=204, headers={**allow(scope), **PREFLIGHT})
             return await preflight(scope, receive, send_with_cors)
         await self.app(scope, receive, send_with_cors)
+
+
+def size_of_head(scope: Scope) -> int:
+    """The bytes of the target and the headers."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    return size + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def is_local(host: str) -> bool:

@@ -111,7 +111,9 @@ def running(command: list[str], temporary: Path) -> Iterator[subprocess.Popen]:
     """A program that ends with the block, however that ends; it keeps its own files in it, too."""
     pip = subprocess.Popen(
         command,
-        env=os.environ | {"TMPDIR": str(temporary), "PYTHONUTF8": "1", "NO_COLOR": "1"},
+        env=os.environ
+        | {"TMPDIR": str(temporary), "PYTHONUTF8": "1", "NO_COLOR": "1"}
+        | {"PYTHONSAFEPATH": "1"},  # a student's json.py in this folder is not Python's
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -15,6 +15,8 @@ from llamalab.server import gojson
 
 VERSION = "0.33.0+llamalab"  # the protocol imitated, and the sign that it is an imitation
 
+DIED = "an error was encountered while running the model: unexpected EOF"
+
 
 def _each(kind: str, names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), kind)

@@ -5,33 +5,42 @@ the work that was done for them.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from llamalab.server import gojson
+from llamalab.server import gojson, limits
 from llamalab.server.protocol import Refusal
-
-MAX_BODY = 16 * 2**20  # bytes; Ollama has no limit, but a loop in a notebook can post anything
 
 JSON = "application/json; charset=utf-8"
 BARE_JSON = "application/json"  # where Ollama's own code writes the header, not its framework
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, read to its end even where it is too long: who still sends does not listen."""
-    body, size = bytearray(), 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= MAX_BODY:
+_parser = ThreadPoolExecutor(1, "llamalab-parser")  # one long body after the other
+
+
+async def read_body(request: Request, parse: Callable[[bytes], Any]) -> Any:
+    """What `parse` makes of the body. Raises `Refusal` 413 where it is too long.
+
+    A long one is parsed in a thread, so that nobody else waits.
+    """
+    body = bytearray()
+    try:
+        async for piece in request.stream():
             body += piece
-    if size > MAX_BODY:
-        raise Refusal(413, f"the request is {size} bytes long, the limit is {MAX_BODY}")
-    return bytes(body)
+            if len(body) > limits.MAX_BODY:  # the rest is read, and dropped, by `connection`
+                what = f"the request is longer than {limits.MAX_BODY} bytes"
+                raise Refusal(413, f"{what}, and llamalab's built-in server reads no more")
+    except ClientDisconnect:
+        raise Refusal(499, "the reader has gone") from None  # whom this does not reach
+    if len(body) <= limits.PARSED_AT_ONCE:
+        return parse(bytes(body))
+    return await asyncio.get_running_loop().run_in_executor(_parser, parse, bytes(body))
 
 
 def json_response(document: Any, status: int = 200, media_type: str = JSON) -> Response:

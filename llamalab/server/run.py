@@ -20,8 +20,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from llamalab.errors import LlamalabError
+from llamalab.server import limits
 from llamalab.server.app import create_app
+from llamalab.server.connection import Connection
 from llamalab.server.engine import Engine
+from llamalab.server.faults import FAULTS
 
 HOST = "127.0.0.1"
 
@@ -38,7 +41,7 @@ class BuiltinServer:
     """
 
     def __init__(self, app: Starlette, listener: socket.socket):
-        self.url = "http://{}:{}".format(*listener.getsockname())
+        self.url = address(listener)
         self.app = app
         self._uvicorn = Uvicorn(settings(app))
         self._thread = threading.Thread(
@@ -52,13 +55,14 @@ class BuiltinServer:
         speed: float = 1.0,
         recordings: Path | str | None = None,
         engine: Engine | None = None,
+        fault: str | None = None,
     ) -> "BuiltinServer":
         """Start a server; it accepts connections when this returns. Port 0 is any free one.
 
-        `speed`, `recordings` and `engine` are as in `app.create_app`. Raises `PortTaken`, or
-        `recordings.BadRecording`.
+        `speed`, `recordings`, `engine` and `fault` are as in `app.create_app`. Raises
+        `PortTaken`, or `recordings.BadRecording`.
         """
-        server = cls(create_app(recordings, speed, engine), listen(port))
+        server = cls(create_app(recordings, speed, engine, fault), listen(port))
         server._thread.start()
         server._uvicorn.ready.wait()
         if not server._uvicorn.started:
@@ -86,25 +90,48 @@ def serve(
     speed: float = 1.0,
     recordings: Path | str | None = None,
     engine: Engine | None = None,
+    fault: str | None = None,
 ) -> None:
-    """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`."""
+    """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`.
+
+    With the fault "refuse" nobody listens: every connection is refused.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            BuiltinServer.start(port, speed, recordings, engine) as server,
-        ):
-            models = ", ".join(item["name"] for item in server.app.state.source.models())
-            print(f"Server: {server.url} (llamalab's built-in server)")
-            print(f"Models: {models or 'none'}. Stop it with Ctrl-C.", flush=True)
-            while server.running:
-                time.sleep(1)  # interrupted by a signal on every system, as a lock is not
+        with contextlib.suppress(KeyboardInterrupt):
+            if fault == "refuse":
+                keep_out(port)
+            with BuiltinServer.start(port, speed, recordings, engine, fault) as server:
+                models = ", ".join(item["name"] for item in server.app.state.source.models())
+                announce(server.url, fault)
+                print(f"Models: {models or 'none'}. Stop it with Ctrl-C.", flush=True)
+                while server.running:
+                    time.sleep(1)  # interrupted by a signal on every system, as a lock is not
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def listen(port: int) -> socket.socket:
-    """A socket that listens on `port` of 127.0.0.1 and shares it with nobody."""
+def keep_out(port: int) -> None:
+    """Take a port and never listen, until Ctrl-C. Raises `PortTaken`."""
+    with listen(port, deaf=True) as taken:
+        announce(address(taken), "refuse")
+        print("Stop it with Ctrl-C.", flush=True)
+        while True:
+            time.sleep(1)
+
+
+def announce(url: str, fault: str | None) -> None:
+    print(f"Server: {url} (llamalab's built-in server)")
+    if fault:
+        print(f"Fault:  {fault} ({FAULTS[fault].about})")
+
+
+def address(listener: socket.socket) -> str:
+    return "http://{}:{}".format(*listener.getsockname())
+
+
+def listen(port: int, deaf: bool = False) -> socket.socket:
+    """A socket that listens on `port` of 127.0.0.1 and shares it with nobody; not if `deaf`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if sys.platform == "win32":  # there, SO_REUSEADDR would let two programs have one port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -112,7 +139,8 @@ def listen(port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
-        listener.listen()
+        if not deaf:
+            listener.listen()
     except OSError as error:
         listener.close()
         why = {
@@ -129,7 +157,7 @@ def settings(app: Starlette) -> uvicorn.Config:
     """uvicorn as Ollama's transport: one chunk per record, no header but Date, no log."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         loop="asyncio",
         interface="asgi3",
         ws="none",
@@ -139,8 +167,9 @@ def settings(app: Starlette) -> uvicorn.Config:
         access_log=False,
         log_config=None,  # a notebook's logging is not ours to set up
         log_level="critical",  # what matters, `app.failed` logs
-        timeout_keep_alive=3600,  # seconds; Ollama never hangs up on a reader who thinks
-        timeout_graceful_shutdown=0,  # nor does the end wait for one
+        h11_max_incomplete_event_size=limits.MAX_HEAD,
+        timeout_keep_alive=limits.IDLE_TIME,
+        timeout_graceful_shutdown=0,  # the end waits for no reader
     )
 
 

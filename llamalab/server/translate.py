@@ -19,10 +19,9 @@ from typing import Any
 
 import httpx
 
-from llamalab.server import gojson, protocol
-from llamalab.server.protocol import Refusal
+from llamalab.server import gojson, limits, protocol
+from llamalab.server.protocol import DIED, Refusal
 
-DIED = "an error was encountered while running the model: unexpected EOF"
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "
     "prompt, adjust the context length in settings, or use a model with a longer context length"
@@ -34,32 +33,45 @@ DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat
 OPTIONS = {name: name for name in (*DEFAULTS, "seed", "stop", "typical_p", "repeat_last_n")}
 OPTIONS |= {"presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty"}
 OPTIONS |= {"num_predict": "max_tokens"}
+AROUND = 32  # tokens that a template puts around a message, at most
 INTEGERS = ("top_k", "seed", "num_predict", "repeat_last_n")
 
 
 @dataclass
 class Endpoint:
-    """Where an engine listens: the address before /v1, its key, its name for the model."""
+    """Where an engine listens: the address before /v1, its key, its name for the model.
+
+    `longest` is the length in bytes from which on no prompt fits in its context, if we know it.
+    """
 
     url: str
     key: str = ""
     model: str = ""
+    longest: int | None = None
 
     def __post_init__(self):
-        # Not the environment's proxies or passwords. No limit on readers, the engine has one; no
-        # connection is kept: an engine that hangs up on an idle one would spoil the next request.
-        self._http = httpx.AsyncClient(
+        self._certificates = httpx.create_ssl_context(trust_env=False)  # once: it takes 20 ms
+
+    def _client(self) -> httpx.AsyncClient:
+        """A client for one request. Not the environment's proxies or passwords.
+
+        Each request has a client, and so a connection, of its own, which ends with it. An engine
+        that hangs up on an idle one would spoil the next request; and a connection that httpx is
+        about to close when its reader is cancelled stays open, unless the client is closed, too.
+        """
+        return httpx.AsyncClient(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=httpx.Timeout(None, connect=5),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            verify=self._certificates,
             trust_env=False,
         )
 
     async def ask(self, path: str, body: dict | None = None) -> Any:
         """One JSON answer; GET where there is no body. Raises `Refusal` with the engine's words."""
         try:
-            answer = await self._http.request("POST" if body else "GET", path, json=body)
+            async with self._client() as client:
+                answer = await client.request("POST" if body else "GET", path, json=body)
         except httpx.HTTPError as error:
             raise unreachable(self.url, error) from None
         if answer.status_code != 200:
@@ -74,7 +86,7 @@ class Endpoint:
         """
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            async with self._http.stream("POST", path, json=body) as answer:
+            async with self._client() as client, client.stream("POST", path, json=body) as answer:
                 if answer.status_code != 200:
                     raise refusal(answer.status_code, await answer.aread())
                 rest = b""
@@ -89,8 +101,24 @@ class Endpoint:
         except (httpx.HTTPError, ValueError):
             raise Refusal(500, DIED) from None
 
-    async def close(self) -> None:
-        await self._http.aclose()
+    def check_prompt(self, prompt: Any) -> None:
+        """Raise `Refusal` for what cannot fit, before the engine counts its tokens for seconds."""
+        if self.longest is not None and len(json.dumps(prompt)) > self.longest:
+            raise TooLong()
+
+    def check_settings(self, settings: dict) -> None:
+        """Raise `Refusal` for what would keep the built-in engine, and all its readers, busy."""
+        if self.longest is not None and len(json.dumps(settings)) > limits.MAX_SETTINGS:
+            what = f"options and format are longer than {limits.MAX_SETTINGS} bytes"
+            raise Refusal(400, f"{what}, and llamalab's built-in engine takes no more")
+
+
+class TooLong(Refusal):
+    """A prompt does not fit, by `excess` tokens at least."""
+
+    def __init__(self, excess: int = 1):
+        super().__init__(400, TOO_LONG)
+        self.excess = excess
 
 
 def checked(event: dict) -> dict:
@@ -109,8 +137,10 @@ def refusal(status: int, content: bytes) -> Refusal:
         kind = error.get("type", "") if isinstance(error, dict) else ""
     except (ValueError, AttributeError):
         text, kind = content.decode("utf-8", "replace"), ""
-    if kind == "exceed_context_size_error" or "maximum context length" in text:
-        return Refusal(400, TOO_LONG)
+    if kind == "exceed_context_size_error":
+        return TooLong(max(1, error.get("n_prompt_tokens", 0) - error.get("n_ctx", 0)))
+    if "maximum context length" in text:
+        return TooLong()
     return Refusal(status, text or f"the engine answers with status {status}")
 
 
@@ -218,7 +248,9 @@ async def answer(
 ) -> AsyncIterator[bytes]:
     """The records of an answer, as lines, while the engine makes it."""
     if request.get("_debug_render_only"):
-        rendered = await render(endpoint, messages_of(path, request))
+        messages = messages_of(path, request)
+        endpoint.check_prompt(messages)
+        rendered = await render(endpoint, messages)
         debug = {"_debug_info": {"rendered_template": rendered}}
         yield line(protocol.record(path, model, "", **debug))
         return
@@ -252,9 +284,14 @@ def line(record: dict) -> bytes:
 async def engine_request(endpoint: Endpoint, path: str, request: dict) -> tuple[str, dict]:
     """Where to post at the engine, and what."""
     settings = {"model": endpoint.model, **settings_of(request)}
+    endpoint.check_settings(settings)
     if request.get("raw"):
+        endpoint.check_prompt(request["prompt"])
         return "/v1/completions", {**settings, "prompt": request["prompt"]}
     messages = messages_of(path, request)
+    if endpoint.longest is not None and request.get("truncate") is not False:
+        messages = newest(messages, endpoint.longest)
+    endpoint.check_prompt([*request.get("context", []), *messages])
     if request.get("context"):
         new = await tokens(endpoint, await render(endpoint, messages))
         return "/v1/completions", {**settings, "prompt": [*request["context"], *new]}
@@ -271,23 +308,34 @@ async def events_that_fit(
                 async for event in events:
                     yield event
             return
-        except Refusal as refused:
-            shorter = without_oldest(body.get("messages", []))
-            if refused.text != TOO_LONG or not shorter or request.get("truncate") is False:
+        except TooLong as refused:
+            shorter = without_oldest(body.get("messages", []), refused.excess)
+            if not shorter or request.get("truncate") is False:
                 raise
             body["messages"] = shorter
 
 
-def without_oldest(messages: list[dict]) -> list[dict]:
+def without_oldest(messages: list[dict], excess: int = 1) -> list[dict]:
     """A conversation without its oldest message that is no system prompt; [] if none can go.
+
+    Nor with the next ones, as long as they must go as well: a message has no more tokens than
+    bytes, and a few around it, so that it is still too long by some of the `excess`.
 
     >>> without_oldest([{"role": "system"}, {"role": "user"}, {"role": "assistant"}])
     [{'role': 'system'}, {'role': 'assistant'}]
     """
-    for i, message in enumerate(messages[:-1]):
-        if message["role"] != "system":
-            return messages[:i] + messages[i + 1 :]
-    return []
+    kept, tokens = [], 0
+    for message in messages[:-1]:
+        if message["role"] == "system" or tokens >= excess:
+            kept.append(message)
+        else:
+            tokens += len(message.get("content", "").encode()) + AROUND
+    return [*kept, *messages[-1:]] if len(kept) < len(messages) - 1 else []
+
+
+def newest(messages: list[dict], longest: int) -> list[dict]:
+    """A conversation without the oldest messages that could not fit, whatever their tokens."""
+    return without_oldest(messages, len(json.dumps(messages)) - longest) or messages
 
 
 async def context_of(endpoint: Endpoint, body: dict, said: str) -> list[int]:
@@ -321,7 +369,11 @@ async def complete(endpoint: Endpoint, model: str, request: dict) -> AsyncIterat
     One with the role and the first text, one for each further text, one with the reason to
     stop, and one with the usage (`choices` empty).
     """
-    body = {**request, "model": endpoint.model}
+    body = {field: request[field] for field in CHAT_FIELDS if field in request}
+    messages = body.pop("messages")
+    endpoint.check_settings(body)
+    endpoint.check_prompt(messages)
+    body |= {"model": endpoint.model, "messages": messages}
     role = {"role": "assistant"}
     async with contextlib.aclosing(endpoint.events("/v1/chat/completions", body)) as events:
         async for event in events:
@@ -337,6 +389,9 @@ async def complete(endpoint: Endpoint, model: str, request: dict) -> AsyncIterat
                 yield {**envelope(event, model), "choices": [], "usage": usage}
 
 
+# What of an OpenAI request reaches the engine, which understands more: `n_probs` costs 2 s a token.
+CHAT_FIELDS = ("messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop")
+CHAT_FIELDS += ("seed", "presence_penalty", "frequency_penalty", "response_format", "tools")
 USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 

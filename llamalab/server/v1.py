@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llamalab.server import gojson, protocol, translate
+from llamalab.server.faults import source_of
 from llamalab.server.protocol import Refusal
 from llamalab.server.responses import BARE_JSON, JSON, Records, collect, read_body, while_connected
 
@@ -21,9 +22,9 @@ KINDS = {400: "invalid_request_error", 404: "not_found_error"}
 
 async def completions(request: Request) -> Response:
     """/v1/chat/completions, streamed (server-sent events) or whole."""
-    source = request.app.state.source
+    source = source_of(request.scope)
     try:
-        asked = gojson.decode(await read_body(request))
+        asked = await read_body(request, gojson.decode)
     except gojson.NotJson as error:
         return refused(Refusal(400, str(error).replace("missing request body", "EOF")), JSON)
     if not isinstance(asked, dict):
@@ -33,11 +34,13 @@ async def completions(request: Request) -> Response:
         return refused(protocol.not_found(model or ""))
     if not isinstance(asked.get("messages"), list) or not asked["messages"]:
         return refused(Refusal(400, "[] is too short - 'messages'"))
-    chunks = source.complete(model, asked)
-    if asked.get("stream"):
-        with_usage = (asked.get("stream_options") or {}).get("include_usage")
-        return Events(events(chunks, with_usage))
+    if not isinstance(asked.get("stream_options") or {}, dict):
+        return refused(Refusal(400, "stream_options is not a JSON object"))
     try:
+        chunks = source.complete(model, asked)
+        if asked.get("stream"):
+            with_usage = (asked.get("stream_options") or {}).get("include_usage")
+            return Events(events(chunks, with_usage))
         whole = await while_connected(request.receive, collect(chunks))
         return one_piece(translate.completed(whole)) if whole else Response(status_code=499)
     except Refusal as refusal:

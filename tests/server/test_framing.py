@@ -6,7 +6,7 @@ import time
 import pytest
 from raw_http import connect, exchange, head_and_chunks, post_bytes
 
-from llamalab.server.recordings import FOLDER, read_folder
+from llamalab.server.recordings import FOLDER, read
 from llamalab.server.run import BuiltinServer
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
@@ -15,8 +15,7 @@ CLOSE = "Connection: close\r\n"
 
 @pytest.fixture(scope="module")
 def lines():
-    (recording,) = read_folder(FOLDER)
-    return recording.lines
+    return read(FOLDER / "mistral-are-you-listening.ndjson").lines
 
 
 def test_one_chunk_is_one_record(url, lines):

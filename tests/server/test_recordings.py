@@ -15,8 +15,7 @@ ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 
 @pytest.fixture(scope="module")
 def listening():
-    (recording,) = read_folder(recordings.FOLDER)
-    return recording
+    return recordings.read(recordings.FOLDER / "mistral-are-you-listening.ndjson")
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +105,14 @@ def test_what_does_not_change_the_answer_does_not_change_the_replay(url, body, m
 def test_what_changes_the_answer_is_not_recorded_and_the_error_says_what_is(url, more):
     status, _, content = ask(url, "POST", "/api/generate", {**ASKED, **more})
     assert status == 404
-    assert json.loads(content)["error"] == (
+    assert json.loads(content)["error"].startswith(
         "model 'mistral' is here only as recordings, and this request is not among them. "
         'Recorded for /api/generate: "Are you listening?"'
     )
 
 
-def test_a_path_without_a_recording_is_said_too(url):
+def test_a_path_without_a_recording_is_said_too(start):
+    url = start(ASKED, said(1, "Y", done_reason="stop"))
     messages = [{"role": "user", "content": "Are you listening?"}]
     request = {"model": "mistral", "messages": messages, "stream": False}
     status, headers, content = ask(url, "POST", "/api/chat", request)

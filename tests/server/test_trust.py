@@ -1,0 +1,86 @@
+"""What a request cannot do: fetch from elsewhere, or let a changed model run."""
+
+import json
+import shutil
+
+import pytest
+from raw_http import ask
+
+from llamalab import client
+from llamalab.errors import BadAnswer
+from llamalab.server import engine, llama, modelfile
+from llamalab.server.engine import LocalModel
+from llamalab.server.run import BuiltinServer
+
+ELSEWHERE = {"insecure": True, "url": "http://evil.example/", "index_url": "http://evil.example/"}
+ELSEWHERE |= {"registry": "evil.example", "options": {"wheel": "evil==1"}, "path": "/tmp/x"}
+
+
+@pytest.fixture
+def pulls(monkeypatch):
+    """The commands that a pull would run; none of them does."""
+    commands = []
+
+    def run(command, temporary):
+        commands.append(command)
+        raise OSError("not in a test")
+
+    monkeypatch.setattr(modelfile, "running", run)
+    monkeypatch.setattr(modelfile, "is_whole", lambda file=None: False)
+    return commands
+
+
+@pytest.fixture
+def puller(tmp_path, monkeypatch):
+    monkeypatch.setattr(modelfile, "folder", lambda: tmp_path)
+    monkeypatch.setattr(engine, "has_engine", lambda: True)
+    model = LocalModel(modelfile.NAME, modelfile.model_path(), pulled=True)
+    with BuiltinServer.start(speed=0, engine=model) as server:
+        yield server.url
+
+
+def test_a_pull_fetches_what_it_always_does_whatever_else_the_request_says(puller, pulls):
+    plain = {"model": modelfile.NAME}
+    ask(puller, "POST", "/api/pull", plain)
+    ask(puller, "POST", "/api/pull?index=http://evil.example", {**plain, **ELSEWHERE})
+    first, second = ([part for part in command if "pull-" not in part] for command in pulls)
+    assert first == second
+    assert first[-1] == modelfile.WHEEL
+    assert not [part for part in second if "evil" in part or "index" in part]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http://evil.example/library/smollm2:135m",
+        "evil.example/library/smollm2:135m",
+        "evil.example:8080/smollm2/smollm2:135m",
+        "evil/smollm2:135m",
+        "smollm2:135m --index-url=http://evil.example",
+        "smollm2:135m@http://evil.example",
+        "../smollm2:135m",
+        "file:///tmp/smollm2:135m",
+    ],
+)
+def test_a_pull_of_a_name_from_elsewhere_fetches_nothing(puller, pulls, name):
+    _, _, body = ask(puller, "POST", "/api/pull", {"model": name, **ELSEWHERE})
+    assert "error" in json.loads(body.splitlines()[-1])
+    assert pulls == []
+
+
+def test_a_model_that_has_changed_on_the_disk_is_not_loaded(tmp_path, model_file, monkeypatch):
+    """One byte in the middle of 98 MB; the same size, the same head."""
+    changed = tmp_path / model_file.name
+    shutil.copyfile(model_file, changed)
+    with changed.open("r+b") as opened:
+        opened.seek(modelfile.SIZE // 2)
+        byte = opened.read(1)[0]
+        opened.seek(modelfile.SIZE // 2)
+        opened.write(bytes([byte ^ 1]))
+    monkeypatch.setattr(llama, "start", None)  # it is not even tried
+    model = LocalModel(modelfile.NAME, changed, pulled=True)
+    with (
+        BuiltinServer.start(speed=0, engine=model) as server,
+        pytest.raises(BadAnswer, match=r"HTTP 500.*\n.*has changed; llamalab pull"),
+    ):
+        client.generate("Hi", model=modelfile.NAME, server=server.url)
