@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,6 +58,24 @@ def _response(status: int, headers: dict[str, str]) -> requests.Response:
     response.status_code = status
     response.headers.update(headers)
     return response
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+class Cut:
+    """Lines of an answer, as `iter_lines` gives them; behind the last one the connection breaks."""
+
+    def __init__(self, lines: list[bytes]):
+        self.lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.lines
+        raise requests.exceptions.ChunkedEncodingError("Response ended prematurely")
+
+    def __repr__(self) -> str:
+        return f"{self.lines!r}, and then the connection breaks"
 
 
 # Ordinary cases first; each meets one new slip, so that its hint is the right one.
@@ -150,6 +168,156 @@ EXERCISES: dict[str, list[Case]] = {
             [{"response": "Yes", "done": False}, {"error": "out of memory"}],
             Raises("out of memory"),
             'a record with the key error has no text: raise ValueError(record["error"])',
+        ),
+    ],
+    "time_to_first_token": [
+        Case(
+            [(0.5, b'{"response":"Yes","done":false}'), (0.9, b'{"response":"","done":true}')],
+            0.5,
+            "the seconds of the first pair whose record has text; return them at once",
+        ),
+        Case(
+            [(0.2, b'{"response":"","done":false}'), (0.6, b'{"response":"Yes","done":false}')],
+            0.6,
+            "an empty fragment is no text: go on to the next pair",
+        ),
+        Case([], None, "no lines, no first token: return None behind the loop"),
+        Case(
+            [(0.1, b'{"response":"","done":false}'), (0.3, b'{"response":"","done":true}')],
+            None,
+            "no line carries text: return None behind the loop",
+        ),
+        Case(
+            [(3.3, b'{"response":"Yes, I am.","done":true}')],
+            3.3,
+            "the record with done: true may carry text too",
+        ),
+        Case(
+            [(0.4, b""), (0.7, b'{"response":"Yes","done":false}')],
+            0.7,
+            "a blank line is no record: leave it out before json.loads",
+        ),
+        Case(
+            [(0.1, b'{"error":"server busy, please try again"}')],
+            None,
+            'a record may have no fragment: .get("response")',
+        ),
+        Case(
+            [
+                (0.3, b'{"response":"","thinking":"Hm","done":false}'),
+                (2.4, b'{"response":"Yes","done":false}'),
+            ],
+            2.4,
+            "what the model thinks is not its answer: look under the key response only",
+        ),
+    ],
+    "conversation": [
+        Case(
+            ["Be brief.", "What is a byte?"],
+            [_message("system", "Be brief."), _message("user", "What is a byte?")],
+            'the first text is {"role": "system", "content": texts[0]}, the second the user\'s',
+        ),
+        Case(
+            ["Be brief.", "What is a byte?", "Eight bits.", "And a bit?"],
+            [
+                _message("system", "Be brief."),
+                _message("user", "What is a byte?"),
+                _message("assistant", "Eight bits."),
+                _message("user", "And a bit?"),
+            ],
+            "behind the system prompt they take turns: user, assistant, user, ...",
+        ),
+        Case(
+            ["", *"abcde"],
+            [_message("system", "")]
+            + [_message("user" if text in "ace" else "assistant", text) for text in "abcde"],
+            "it may be as long as you like, and an empty text takes its turn, too",
+        ),
+        Case(
+            ["Yes.", "Yes.", "Yes."],
+            [_message("system", "Yes."), _message("user", "Yes."), _message("assistant", "Yes.")],
+            "the same text may come again: its place says who speaks, not its words",
+        ),
+        Case([], [], "no texts, no messages: an empty list"),
+    ],
+    "survive": [
+        Case(
+            [b'{"response":"Yes","done":false}', b'{"response":"","done":true}'],
+            ("Yes", True),
+            "a pair: the text, and True if a record was done",
+        ),
+        Case(
+            [b'{"response":"Yes","done":false}', b'{"response":" I am.","done":true}'],
+            ("Yes I am.", True),
+            "the record with done: true may carry text too",
+        ),
+        Case(
+            [b'{"response":"Yes","done":false}'],
+            ("Yes", False),
+            "no record was done: the text is not whole, however well it reads",
+        ),
+        Case([], ("", False), "no lines: no text, and it is not whole"),
+        Case(
+            [b'{"response":"Yes","done":false}', b'{"error":"out of memory"}'],
+            ("Yes", False),
+            "a record with the key error has no text: keep what came before, and say False",
+        ),
+        Case(
+            Cut([b'{"response":"Yes","done":false}', b'{"response":",","done":false}']),
+            ("Yes,", False),
+            "the connection breaks in the loop: except requests.RequestException, around it",
+        ),
+        Case(
+            [b'{"response":"Yes","done":false}', b"504 Gateway", b'{"response":"?","done":true}'],
+            ("Yes", False),
+            "a line that is no JSON raises ValueError; what comes behind it is not to be trusted",
+        ),
+        Case([b'["Yes"]'], ("", False), "a line may be JSON and no dictionary: TypeError"),
+        Case([b'{"status":"Yes"}'], ("", False), "a record may lack a key: KeyError"),
+    ],
+    "seconds_for_500": [
+        Case(
+            {
+                "total_duration": 8_000_000_000,
+                "load_duration": 4_000_000_000,
+                "prompt_eval_duration": 2_000_000_000,
+                "eval_count": 10,
+                "eval_duration": 2_000_000_000,
+            },
+            106.0,
+            "load once, read the prompt once, write 500 times one token; 1e9 ns are a second",
+        ),
+        Case(
+            {
+                "total_duration": 3_343_392_853,
+                "load_duration": 1_583_037_589,
+                "prompt_eval_count": 14,
+                "prompt_eval_duration": 667_000_000,
+                "eval_count": 13,
+                "eval_duration": 1_083_890_000,
+            },
+            43.938114512076925,
+            "add up the three parts: the total holds a little more, and another eval_count",
+        ),
+        Case(
+            {"prompt_eval_duration": 500_000_000, "eval_count": 10, "eval_duration": 100_000_000},
+            5.5,
+            'in memory already, so zero, so left out: .get("load_duration", 0)',
+        ),
+        Case(
+            {"load_duration": 1_000_000_000, "eval_count": 100, "eval_duration": 1_000_000_000},
+            6.0,
+            "the prompt may cost nothing, too: get it as you get load_duration",
+        ),
+        Case(
+            {"load_duration": 1_000_000_000},
+            None,
+            "no token was written, so nobody knows how long one takes: return None",
+        ),
+        Case(
+            {"load_duration": 1_000_000_000, "eval_count": 13},
+            None,
+            "without eval_duration nobody knows how long a token takes: return None",
         ),
     ],
     # A script as a function: its arguments go in, its end comes out. _TinyServer answers it.

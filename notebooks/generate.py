@@ -27,8 +27,8 @@ def post(server, prompt):
         os.environ["no_proxy"] = "127.0.0.1,localhost"  # what stays here is not for a proxy
     url = f"{server}/api/generate"
     json_data = {"model": MODEL, "prompt": prompt}
-    with requests.post(url, json=json_data, stream=True, timeout=(5, None)) as response:
-        yield from response.iter_lines()
+    with requests.post(url, json=json_data, stream=True, timeout=(5, 330)) as response:
+        yield from response.iter_lines(chunk_size=None)
 
 
 # part 4: a line becomes a record
@@ -57,7 +57,7 @@ def explain(error, server):
     """Say what happened, and what to do about it."""
     if isinstance(error, RuntimeError):
         return str(error)
-    if not isinstance(error, requests.ConnectionError):
+    if not isinstance(error, requests.ConnectionError) or "Read timed out" in str(error):
         return f"No whole answer from {server}: is it a model server? Ask again."
     return f"No server at {server}: start Ollama or `llamalab serve`, or point OLLAMA_HOST to one."
 

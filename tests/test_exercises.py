@@ -5,11 +5,44 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 import llamalab
 from llamalab.exercises import EXERCISES, check
 
 GENERATE = Path(__file__).parent.parent / "notebooks" / "generate.py"
+
+
+def conversation(texts):
+    roles = ["system", *["user", "assistant"] * len(texts)]
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+
+
+def survive(lines, errors=(requests.RequestException, ValueError, KeyError, TypeError)):
+    text = ""
+    try:
+        for answer in map(json.loads, lines):
+            text += answer["response"]
+            if answer["done"]:
+                return text, True
+    except errors:
+        pass
+    return text, False
+
+
+def time_to_first_token(arrivals):
+    for seconds, line in arrivals:
+        if line and json.loads(line).get("response"):
+            return seconds
+    return None
+
+
+def seconds_for_500(last):
+    if "eval_count" not in last or "eval_duration" not in last:
+        return None
+    once = last.get("load_duration", 0) + last.get("prompt_eval_duration", 0)
+    return (once + 500 * last["eval_duration"] / last["eval_count"]) / 1e9
+
 
 SOLUTIONS = {
     "who_answered": lambda record: record["model"],
@@ -18,6 +51,10 @@ SOLUTIONS = {
     "load_answers": llamalab.load_answers,
     "tokens_per_second": llamalab.tokens_per_second,
     "join_fragments": llamalab.join_fragments,
+    "conversation": conversation,
+    "survive": survive,
+    "time_to_first_token": time_to_first_token,
+    "seconds_for_500": seconds_for_500,
 }
 
 
@@ -52,6 +89,27 @@ def test_a_starter_is_told_kindly_that_it_is_not_solved_yet(said, name):
 
     for unsolved in (starter, refuses, lambda _: ...):
         assert said(name, unsolved).startswith(f"{name} is not solved yet: ")
+
+
+def without_keys(lines):
+    """survive, as whoever looks for the key error writes it and forgets the other keys."""
+    text = ""
+    try:
+        for answer in map(json.loads, lines):
+            if "error" in answer:
+                break
+            text += answer["response"]
+            if answer["done"]:
+                return text, True
+    except (requests.RequestException, ValueError, TypeError):
+        pass
+    return text, False
+
+
+def thinks_or_speaks(line):
+    """Whether a line shows anything at all: not the same as text of the answer."""
+    record = json.loads(line or b"{}")
+    return record.get("response") or record.get("thinking")
 
 
 # What students write first, and a part of what they should read then.
@@ -100,6 +158,136 @@ SLIPS = [
     ),
     ("join_fragments", lambda answers: "".join(a["response"] for a in answers), "key error"),
     ("join_fragments", lambda a: "".join(r.get("response", "") for r in a), "key error"),
+    (
+        "conversation",
+        lambda texts: [{"role": "user", "content": text} for text in texts],
+        "the first text is",
+    ),
+    (
+        "conversation",
+        lambda texts: [
+            {"role": "user" if place else "system", "content": text}
+            for place, text in enumerate(texts)
+        ],
+        "they take turns",
+    ),
+    ("conversation", lambda texts: conversation(texts[:4]), "as long as you like"),
+    ("conversation", lambda texts: conversation(list(filter(None, texts))), "takes its turn, too"),
+    (
+        "conversation",
+        lambda texts: [conversation(texts)[texts.index(text)] for text in texts],
+        "its place says who speaks",
+    ),
+    (
+        "conversation",
+        lambda texts: conversation(texts[:1] or [""]) + conversation(texts)[1:],
+        "an empty list",
+    ),
+    ("conversation", lambda texts: conversation([texts.pop(0), *texts]), "leave the given one"),
+    ("survive", lambda lines: "".join(json.loads(x)["response"] for x in lines), "a pair"),
+    ("survive", lambda lines: (json.loads(lines[0])["response"], True), "may carry text too"),
+    (
+        "survive",
+        lambda lines: ("".join(json.loads(x)["response"] for x in lines), True),
+        "however well it reads",
+    ),
+    (
+        "survive",
+        lambda lines: (survive(lines)[0], json.loads([*lines][-1])["done"]),
+        "no lines: no text",
+    ),
+    ("survive", lambda lines: survive(lines, ()), "a record with the key error has no text"),
+    ("survive", lambda lines: survive(lines, (KeyError,)), "except requests.RequestException"),
+    (
+        "survive",
+        lambda lines: survive(lines, (KeyError, requests.RequestException)),
+        "a line that is no JSON raises ValueError",
+    ),
+    (
+        "survive",
+        lambda lines: survive(lines, (KeyError, ValueError, OSError)),
+        "a line may be JSON and no dictionary",
+    ),
+    ("survive", without_keys, "a record may lack a key"),
+    ("time_to_first_token", lambda pairs: pairs[0][0], "an empty fragment is no text"),
+    ("time_to_first_token", lambda pairs: pairs[-1][0], "the seconds of the first pair"),
+    (
+        "time_to_first_token",
+        lambda pairs: next(s for s, line in pairs if json.loads(line)["response"]),
+        "no lines, no first token",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: time_to_first_token(pairs) if pairs else 0,
+        "no lines, no first token",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: (
+            next(s for s, line in pairs if json.loads(line)["response"]) if pairs else None
+        ),
+        "no line carries text",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: next(
+            (s for s, line in pairs if not (a := json.loads(line))["done"] and a["response"]), None
+        ),
+        "the record with done: true",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: next((s for s, line in pairs if json.loads(line)["response"]), None),
+        "a blank line is no record",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: next((s for s, line in pairs if line and json.loads(line)["response"]), None),
+        "a record may have no fragment",
+    ),
+    (
+        "time_to_first_token",
+        lambda pairs: next((s for s, line in pairs if thinks_or_speaks(line)), None),
+        "what the model thinks is not its answer",
+    ),
+    (
+        "seconds_for_500",
+        lambda last: last["total_duration"] / last["eval_count"] * 500 / 1e9,
+        "load once, read the prompt once",
+    ),
+    (
+        "seconds_for_500",
+        lambda last: (
+            (last["total_duration"] + (500 / last["eval_count"] - 1) * last["eval_duration"]) / 1e9
+        ),
+        "add up the three parts",
+    ),
+    (
+        "seconds_for_500",
+        lambda last: seconds_for_500({"load_duration": last["load_duration"], **last}),
+        '.get("load_duration", 0)',
+    ),
+    (
+        "seconds_for_500",
+        lambda last: seconds_for_500(
+            {"prompt_eval_duration": last["prompt_eval_duration"], **last}
+        ),
+        "the prompt may cost nothing",
+    ),
+    (
+        "seconds_for_500",
+        lambda last: seconds_for_500({"eval_count": last["eval_count"], **last}),
+        "no token was written",
+    ),
+    (
+        "seconds_for_500",
+        lambda last: (
+            seconds_for_500({"eval_duration": last["eval_duration"], **last})
+            if "eval_count" in last
+            else None
+        ),
+        "without eval_duration",
+    ),
 ]
 
 
