@@ -1,0 +1,165 @@
+"""Ctrl-C, and a kernel's interrupt, at any moment: the reader ends, and the model stops.
+
+The reader runs in this very process, as in a notebook's kernel: the connection has to be closed
+by the reader, not by the end of a process.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import io
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import llamalab
+from llamalab import cli
+from llamalab.server.run import BuiltinServer
+
+GENERATE = Path(__file__).parent.parent / "notebooks" / "generate.py"
+LINE = b'{"model":"m","response":"Yes","done":false}\n'
+MOMENTS = {
+    "before the first byte": [],
+    "in the middle of a line": [LINE, LINE[:20]],
+    "while it stalls": [LINE, LINE],
+}
+PATIENCE = 60  # seconds before a test that hangs fails instead
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="there, a thread cannot press Ctrl-C for another"
+)
+
+
+class Model:
+    """A source that says its lines and then nothing, for ever; or the lines for ever."""
+
+    def __init__(self, *lines: bytes, again: bool = False):
+        self.lines, self.again = lines, again
+        self.busy, self.stopped = threading.Event(), threading.Event()
+
+    def has(self, model: str) -> bool:
+        return True
+
+    async def answer(self, path: str, request: dict):
+        try:
+            for line in self.lines:
+                yield line
+            self.busy.set()
+            while self.again:
+                yield LINE
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with BuiltinServer.start(speed=0) as server:
+        yield server
+
+
+@pytest.fixture
+def model(server):
+    """`model(*lines)` puts another model behind the server, for as long as the test lasts."""
+    kept = server.app.state.source
+
+    def model(*lines: bytes, again: bool = False) -> Model:
+        server.app.state.source = Model(*lines, again=again)
+        return server.app.state.source
+
+    yield model
+    server.app.state.source = kept
+
+
+@contextlib.contextmanager
+def ctrl_c(model: Model, delay: float = 0.0):
+    """Press Ctrl-C as soon as the model is at work, and again as long as the reader goes on."""
+    over, reader = threading.Event(), threading.main_thread().ident
+
+    def press() -> None:
+        assert model.busy.wait(PATIENCE)
+        time.sleep(delay)
+        while not over.is_set():
+            signal.pthread_kill(reader, signal.SIGINT)
+            over.wait(PATIENCE / 10)  # where it came at a moment Python cannot raise it
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def read_stream(url: str) -> None:
+    for _fragment in llamalab.stream("Hi", server=url):
+        pass
+
+
+def interrupted_after_a_fragment(url: str) -> None:
+    for _fragment in llamalab.stream("Hi", server=url):
+        raise KeyboardInterrupt
+
+
+def ask(url: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        ended_with_130(cli.main(["ask", "Hi", "--server", url]))
+
+
+def generate_py(url: str) -> None:
+    spec = importlib.util.spec_from_file_location("generate", GENERATE)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    with contextlib.redirect_stdout(io.StringIO()):
+        ended_with_130(script.ask(url, "Hi"))
+
+
+def ended_with_130(code: int) -> None:
+    """A program's way to say that it was interrupted, said here as a function says it."""
+    assert code == 130
+    raise KeyboardInterrupt
+
+
+READERS = {
+    "generate": lambda url: llamalab.generate("Hi", server=url),
+    "stream": read_stream,
+    "chat": lambda url: llamalab.chat([{"role": "user", "content": "Hi"}], server=url),
+    "ask": ask,
+    "generate.py": generate_py,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_stops_the_model(server, model, monkeypatch, moment, reader):
+    monkeypatch.setenv("no_proxy", "*")  # which generate.py would write into this process
+    source = model(*MOMENTS[moment])
+    with pytest.raises(KeyboardInterrupt), ctrl_c(source):
+        READERS[reader](server.url)
+    assert source.stopped.wait(PATIENCE)
+
+
+def test_an_interrupt_in_the_loop_of_the_reader_stops_the_model(server, model):
+    source = model(LINE)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_after_a_fragment(server.url)
+    assert source.stopped.wait(PATIENCE)
+
+
+def test_an_interrupt_at_any_moment_leaves_the_next_question_its_own_answer(server, model):
+    """No rest of an old answer stays in a connection that is used again."""
+    recordings = server.app.state.source
+    for _ in range(25):
+        source = model(LINE, again=True)
+        with pytest.raises(KeyboardInterrupt), ctrl_c(source, delay=random.random() / 50):
+            read_stream(server.url)
+        assert source.stopped.wait(PATIENCE)
+        server.app.state.source = recordings
+        answer = llamalab.generate("Are you listening?", server=server.url)
+        assert answer == "Yes, I am listening. How may I assist you today?"
