@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["conftest.py"]  # for doctests: there are several modules of that name
+
 ROOT = Path(__file__).parent.parent
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

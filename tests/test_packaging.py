@@ -77,12 +77,13 @@ def test_the_wheel_carries_the_whole_lesson(wheel):
         assert f"llamalab/lesson/{name}" in wheel
 
 
-def test_the_wheel_carries_recordings_and_settings(wheel):
+def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
     recordings = list((ROOT / "llamalab" / "recordings").glob("*.ndjson"))
     assert recordings
     for path in recordings:
         assert f"llamalab/recordings/{path.name}" in wheel
     assert "llamalab/jupyter/labconfig/default_setting_overrides.json" in wheel
+    assert "llamalab/views/look.css" in wheel
 
 
 def test_the_wheel_carries_nothing_a_student_left_behind(wheel):
