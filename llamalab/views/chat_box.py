@@ -115,7 +115,7 @@ class ChatBox(look.View):
             if question.text:
                 self._said.append({"role": "assistant", "content": question.text})
                 self.turns.append((question.model, question.text))
-            elif trouble or status == "Stopped.":
+            else:
                 self._said.pop()  # an unanswered question is not part of the conversation
         self._show()
         question.ended.set()
@@ -176,6 +176,8 @@ class _Question:
         return f"{said}, {self.count / passed:.0f} per second" if passed > 0.5 else said
 
     def summary(self, last: dict) -> str:
+        if not self.text:
+            return "The answer is whole, and there is no text in it."
         speed, count = tokens_per_second(last), last.get("eval_count")
         if speed is None:
             return "The answer is whole. The server does not say how fast it was."
