@@ -27,6 +27,7 @@ from llamalab.server.protocol import Refusal
 from llamalab.server.translate import Endpoint
 
 KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
+LEAVING = 5  # seconds, for readers to leave when the server ends
 
 
 class Engine(Protocol):
@@ -158,6 +159,12 @@ class LocalModel:
     async def close(self) -> None:
         if self._timer:
             self._timer.cancel()
+        # Its readers are being sent away. As long as llama.cpp sees one of them, it says its
+        # answer to the end, and nobody else can do anything meanwhile.
+        for _ in range(LEAVING * 100):
+            if not self._readers:
+                break
+            await asyncio.sleep(0.01)
         await asyncio.to_thread(self._stop)
 
     def _header(self) -> dict:

@@ -1,5 +1,6 @@
 """The engine comes when it is asked for, answers many at once, stops when told, and goes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -384,3 +385,24 @@ def executed(client, code: str) -> list[str]:
     assert reply["content"]["status"] == "ok", printed
     assert {content["name"] for content in printed if "text" in content} == {"stdout"}
     return "".join(content.get("text", "") for content in printed).splitlines()[-1].split()
+
+
+def test_it_is_stopped_only_once_its_readers_have_left(monkeypatch, tmp_path):
+    model, readers = LocalModel("some", tmp_path / "some.gguf"), []
+    model._llama = model._endpoint = object()  # as if it were loaded
+    monkeypatch.setattr(model, "_stop", lambda: readers.append(model._readers))
+
+    async def read(leave: asyncio.Event) -> None:
+        async with model.use(None):
+            await leave.wait()
+
+    async def end() -> None:
+        leave = asyncio.Event()
+        reader = asyncio.create_task(read(leave))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.1, leave.set)
+        await model.close()
+        await reader
+
+    asyncio.run(end())
+    assert readers == [0]
