@@ -54,6 +54,8 @@ def open_lab(folder: str | None = None, port: int | None = None, browser: bool =
         with a_server() as address:
             print(f"Lesson: {lesson}", flush=True)
             update_lesson(lesson)
+            if not os.access(lesson, os.W_OK):
+                print(f"Note:   nothing can be saved in {lesson}; a copy: llamalab lab FOLDER")
             if is_root():
                 print("Root:   JupyterLab refuses to run as root, so it gets --allow-root.")
             with JupyterLab(lesson, address, port) as lab:
@@ -292,9 +294,9 @@ def sentences(what: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody, a link to itself
         why = getattr(error, "strerror", None) or str(error)
         where = getattr(error, "filename", None)
-        if where and PART not in str(where):
-            why += f": {where}"
         full = getattr(error, "errno", None) == errno.ENOSPC
+        if where and not full and PART not in str(where):  # of a full disk, it names the source
+            why += f": {where}"
         raise LlamalabError(what, why, "make room there" if full else CURE) from None
 
 

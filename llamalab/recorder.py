@@ -98,7 +98,7 @@ def _kept(file: Path, force: bool) -> Iterator[Path]:
         if isinstance(error, FileExistsError) and file.exists():
             raise _taken(file) from None
         what, why = f"{file} cannot be written.", error.strerror or str(error)
-        raise NotRecorded(what, why, do="name another file or folder") from None
+        raise NotRecorded(what, why, do="name another file: --to FILE") from None
     finally:
         with contextlib.suppress(OSError):  # where there is no such folder, nothing is left
             part.unlink()
@@ -118,5 +118,5 @@ def _place(part: Path, file: Path) -> None:
 def _taken(file: Path) -> NotRecorded:
     return NotRecorded(
         f"{file} is there already, and stays as it is.",
-        do="name another file, or replace it: --force (in Python: force=True)",
+        do="name another file (--to FILE), or replace it: --force (in Python: force=True)",
     )

@@ -20,7 +20,7 @@ from tiny_server import tiny_server, whole
 
 import llamalab
 from llamalab import find
-from llamalab.doctor import network
+from llamalab.doctor import machine, network
 from llamalab.doctor.checks import CHECKS, checkup
 from llamalab.doctor.report import FAIL, NOTE, OK, Finding, Line, Report
 from llamalab.server import modelfile
@@ -561,3 +561,12 @@ def test_the_last_sentence_counts():
     assert Report(REPORT.lines[:2]).summary.startswith("The lesson can begin; 1 note")
     assert REPORT.summary.startswith("1 line FAILs")
     assert [Report(REPORT.lines[:n]).ok for n in (1, 2, 3)] == [True, True, False]
+
+
+def test_a_folder_that_is_not_for_us_to_write_to_is_a_note(monkeypatch):
+    here = machine.disk()
+    monkeypatch.setattr(machine.os, "access", lambda folder, mode: folder != Path.cwd())
+    there = machine.disk()
+    assert here.state == "OK"
+    assert (there.state, "write to" in there.found) == ("note", True)
+    assert "llamalab lab FOLDER" in there.cure

@@ -50,6 +50,10 @@ def disk() -> Finding:
     said = f"{amount(free[least])} free in {tidy(least)}"
     if free[least] < LITTLE:
         return fail(f"{said}: nothing can be saved", f"make room in {tidy(least)}")
+    if locked := [folder for folder in free if not os.access(folder, os.W_OK)]:
+        cure = "llamalab lab FOLDER   (one of your own)"
+        cure = modelfile.ELSEWHERE if locked == [there] else cure
+        return note(f"{tidy(locked[0])} is not for you to write to: nothing is kept there", cure)
     if free[there] < MODEL_NEEDS and not modelfile.model_path().is_file():
         said = f"{amount(free[there])} free in {tidy(there)}: too little to fetch the model"
         return note(said, f"make {amount(MODEL_NEEDS)} of room there")

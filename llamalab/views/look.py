@@ -223,7 +223,7 @@ def player(
 
 
 def _caption(toggle: Any) -> None:
-    toggle.description = "⏸ Pause" if toggle.value else "▶ Play"
+    toggle.description = "❚❚ Pause" if toggle.value else "▶ Play"
 
 
 # ---- in pictures
