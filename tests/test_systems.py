@@ -239,7 +239,7 @@ def test_where_nobody_may_write_a_recording_is_refused_in_a_sentence(read_only, 
     assert (status, said) == (1, b"")
     assert complained.decode().splitlines()[1:] == [
         "  Why: Permission denied",
-        "  Do:  name another file or folder",
+        "  Do:  name another file: --to FILE",
     ]
 
 
@@ -452,6 +452,7 @@ def test_the_model_is_kept_where_the_readme_says(monkeypatch):
     home = {"CSIDL_LOCAL_APPDATA": "%LOCALAPPDATA%"}
     monkeypatch.setattr(platformdirs.windows, "get_win_folder", home.__getitem__)
     monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     macos = platformdirs.macos.MacOS("llamalab", appauthor=False).user_cache_dir
     windows = platformdirs.windows.Windows("llamalab", appauthor=False).user_cache_dir
     assert f"`{macos.replace('/home/anna', '~')}` on a Mac" in README

@@ -82,7 +82,7 @@ def test_play_goes_to_the_last_line_and_again(notebook):
     inspector = view(notebook, "inspector")
     play = inspector.get_by_role("button", name=re.compile("Play|Pause"))
     play.click()
-    expect(play).to_have_text("⏸ Pause")
+    expect(play).to_have_text("❚❚ Pause")
     expect(inspector.locator(".ll-text mark")).to_have_text("nothing", timeout=MINUTE)
     expect(play).to_have_text("▶ Play")
 
