@@ -170,6 +170,8 @@ def _request(
         raise ServerBusy(what, why, do="ask again later") from None
     except requests.exceptions.InvalidJSONError:
         raise  # the caller's own data
+    except KeyboardInterrupt as interrupt:  # a notebook keeps its traceback, and so the connection
+        raise interrupt.with_traceback(None) from None
     except find.BAD_CONNECTION as error:
         if server is None:
             find.forget()
@@ -205,8 +207,9 @@ def _refusal(response: requests.Response, model: str) -> LlamalabError:
 
 
 def _whole(response: requests.Response) -> Answer:
-    answers, kept = tee(records(response))
-    return Answer(join_fragments(answers), list(kept))
+    with response:
+        answers, kept = tee(records(response))
+        return Answer(join_fragments(answers), list(kept))
 
 
 def _fragments(response: requests.Response) -> Iterator[str]:

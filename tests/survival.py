@@ -200,12 +200,16 @@ def generate_py(server: str) -> tuple[int, str, str]:
 LAST_CHAPTER = NOTEBOOKS / "09-when-things-go-wrong.ipynb"
 
 
-def chapter_09(server: str, fault: str) -> str:
-    """The loop that the last chapter ends in, out of its cell."""
+def last_loop() -> str:
+    """The function that the last chapter ends in, as it stands in its cell."""
     cells = json.loads(LAST_CHAPTER.read_text(encoding="utf-8"))["cells"]
     sources = ("".join(cell["source"]) for cell in cells)
+    return next(source for source in sources if "def ask_and_survive(" in source)
+
+
+def chapter_09(server: str, fault: str) -> str:
     names = {"json": json, "requests": requests}
-    exec(next(source for source in sources if "def ask_and_survive(" in source), names)
+    exec(last_loop(), names)
     url = f"{server}/api/generate"
     text, trouble = names["ask_and_survive"](url, ASKED, patience=client.READ)
     if not trouble:

@@ -1,13 +1,14 @@
 """Ctrl-C, and a kernel's interrupt, at any moment: the reader ends, and the model stops.
 
-The reader runs in this very process, as in a notebook's kernel: the connection has to be closed
-by the reader, not by the end of a process.
+Most readers run in this very process, as in a notebook's kernel: the connection has to be closed
+by the reader, not by the end of a process. A few run in a real kernel, as a student's cells.
 """
 
 import asyncio
 import contextlib
 import importlib.util
 import io
+import queue
 import random
 import signal
 import sys
@@ -16,6 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
+import survival
+from jupyter_client.manager import start_new_kernel
 
 import llamalab
 from llamalab import cli
@@ -29,6 +32,7 @@ MOMENTS = {
     "while it stalls": [LINE, LINE],
 }
 PATIENCE = 60  # seconds before a test that hangs fails instead
+AGAIN = 1  # second later, Ctrl-C is pressed again: now and then Python cannot raise it at once
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="there, a thread cannot press Ctrl-C for another"
@@ -86,7 +90,7 @@ def ctrl_c(model: Model, delay: float = 0.0):
         time.sleep(delay)
         while not over.is_set():
             signal.pthread_kill(reader, signal.SIGINT)
-            over.wait(PATIENCE / 10)  # where it came at a moment Python cannot raise it
+            over.wait(AGAIN)
 
     thread = threading.Thread(target=press)
     thread.start()
@@ -163,3 +167,50 @@ def test_an_interrupt_at_any_moment_leaves_the_next_question_its_own_answer(serv
         server.app.state.source = recordings
         answer = llamalab.generate("Are you listening?", server=server.url)
         assert answer == "Yes, I am listening. How may I assist you today?"
+
+
+# ---- the square button of a notebook
+
+QUESTION = '{"model": "mistral", "prompt": "Hi"}'
+HELPER = {
+    "generate": 'llamalab.generate("Hi")',
+    "stream": 'for fragment in llamalab.stream("Hi"): pass',
+    "a slow loop over stream": 'for fragment in llamalab.stream("Hi"): time.sleep(PATIENCE)',
+}
+BY_HAND = {  # a student's own code: `requests` closes what it waits for, and nothing else does
+    "chapter 01": f'response = requests.post(SERVER + "/api/generate", json={QUESTION})',
+    "chapter 09": f'{survival.last_loop()}\nask_and_survive(SERVER + "/api/generate", {QUESTION})',
+}
+PRESSED = [(cell, moment) for cell in HELPER for moment in MOMENTS]
+PRESSED += [(cell, "before the first byte") for cell in BY_HAND]
+
+
+@pytest.fixture(scope="module")
+def kernel(server):
+    manager, client = start_new_kernel(kernel_name="python3")
+    first = f"import json, os, time, requests, llamalab; {PATIENCE = }; SERVER = {server.url!r}"
+    client.execute(f"{first}; os.environ['OLLAMA_HOST'] = SERVER", reply=True)
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize(("cell", "moment"), PRESSED)
+def test_a_kernel_s_interrupt_ends_the_cell_and_stops_the_model(
+    server, model, kernel, cell, moment
+):
+    manager, client = kernel
+    recordings, source = server.app.state.source, model(*MOMENTS[moment])
+    asked = client.execute((HELPER | BY_HAND)[cell], stop_on_error=False)  # the next is not aborted
+    assert source.busy.wait(PATIENCE)
+    reply, end = None, time.monotonic() + PATIENCE
+    while reply is None and time.monotonic() < end:
+        manager.interrupt_kernel()
+        with contextlib.suppress(queue.Empty):
+            reply = client.get_shell_msg(timeout=AGAIN)
+    assert reply["parent_header"]["msg_id"] == asked
+    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert source.stopped.wait(PATIENCE)
+    server.app.state.source = recordings
+    right = 'assert llamalab.generate("Are you listening?").startswith("Yes, I am listening.")'
+    assert client.execute(right, reply=True)["content"]["status"] == "ok"
