@@ -215,7 +215,10 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="multiple of the recorded pace; 0 makes no pauses at all (default: 1)",
     )
     parser.add_argument(
-        "--recordings", type=Path, metavar="DIR", help="a folder with recordings of your own"
+        "--recordings",
+        type=Path,
+        metavar="DIR",
+        help="a folder with recordings of your own, which come first",
     )
     parser.add_argument(
         "--engine",

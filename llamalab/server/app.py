@@ -5,7 +5,7 @@ checked, and when the status line goes out, which is with the first record and n
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -58,16 +58,16 @@ ABSENT = {
 
 
 def create_app(
-    recordings: Path | str | None = None,
+    recordings: Path | str | Sequence[Path] = FOLDER,
     speed: float = 1.0,
     engine: Engine | None = None,
     fault: str | None = None,
 ) -> Starlette:
     """The server as an ASGI application.
 
-    `recordings` is a folder of `*.ndjson` (None: those of llamalab), `speed` a multiple of
-    their pace, 0 for no pauses; `engine` runs the model that answers what is not recorded;
-    `fault` names one of `faults.FAULTS`, which breaks each answer. Raises
+    `recordings` is a folder of `*.ndjson`, or several: the first one that has an answer gives it.
+    `speed` is a multiple of their pace, 0 for no pauses; `engine` runs the model that answers
+    what is not recorded; `fault` names one of `faults.FAULTS`, which breaks each answer. Raises
     `recordings.BadRecording` for one that is broken, ValueError for a fault that is not there.
     """
     running = Route("/api/ps", ps)
@@ -85,7 +85,8 @@ def create_app(
         *(Route(path, absent, methods=methods) for path, methods in ABSENT.items()),
     ]
     handlers = {404: no_such_path, 405: wrong_method, Refusal: refused, Exception: failed}
-    source: Source = Replay(read_folder(Path(recordings or FOLDER)), speed)
+    folders = [recordings] if isinstance(recordings, (str, Path)) else recordings
+    source: Source = Replay([r for folder in folders for r in read_folder(Path(folder))], speed)
     if engine is not None:
         source = Both(source, Live(engine))
 

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,7 @@ from llamalab.server.app import create_app
 from llamalab.server.connection import Connection
 from llamalab.server.engine import Engine
 from llamalab.server.faults import FAULTS
+from llamalab.server.recordings import FOLDER
 
 HOST = "127.0.0.1"
 
@@ -53,7 +55,7 @@ class BuiltinServer:
         cls,
         port: int = 0,
         speed: float = 1.0,
-        recordings: Path | str | None = None,
+        recordings: Path | str | Sequence[Path] = FOLDER,
         engine: Engine | None = None,
         fault: str | None = None,
     ) -> "BuiltinServer":
@@ -94,6 +96,7 @@ def serve(
 ) -> None:
     """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`.
 
+    A folder of one's own comes before the recordings of llamalab, and not in their place.
     With the fault "refuse" nobody listens: every connection is refused.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
@@ -101,7 +104,8 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):
             if fault == "refuse":
                 keep_out(port)
-            with BuiltinServer.start(port, speed, recordings, engine, fault) as server:
+            folders = [recordings, FOLDER] if recordings else FOLDER
+            with BuiltinServer.start(port, speed, folders, engine, fault) as server:
                 models = ", ".join(item["name"] for item in server.app.state.source.models())
                 announce(server.url, fault)
                 print(f"Models: {models or 'none'}. Stop it with Ctrl-C.", flush=True)
@@ -149,7 +153,10 @@ def listen(port: int, deaf: bool = False) -> socket.socket:
         }.get(error.errno)
         if why is None:
             raise
-        raise PortTaken(f"Port {port} {why}.", do="llamalab serve --port 0") from None
+        other = 11436 if port == 11435 else 11435
+        do = f"use what is there; or llamalab serve --port {other}, and for who asks: "
+        do += f"OLLAMA_HOST=127.0.0.1:{other}"
+        raise PortTaken(f"Port {port} {why}.", do=do) from None
     return listener
 
 

@@ -13,6 +13,7 @@ import pytest
 from raw_http import PATIENCE, ask, connect, exchange, post_bytes
 
 from llamalab.server.protocol import Refusal
+from llamalab.server.recordings import FOLDER
 from llamalab.server.run import BuiltinServer, PortTaken
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
@@ -28,7 +29,8 @@ def test_a_taken_port_is_one_clear_sentence(server):
         BuiltinServer.start(port)
     assert str(taken.value) == (
         f"Port {port} is taken, perhaps by Ollama or by another llamalab.\n"
-        f"  Do:  llamalab serve --port 0"
+        "  Do:  use what is there; or llamalab serve --port 11435, and for who asks: "
+        "OLLAMA_HOST=127.0.0.1:11435"
     )
 
 
@@ -92,8 +94,9 @@ def test_a_server_that_runs_does_not_keep_the_interpreter_from_ending():
     assert process.returncode == 0
 
 
-def serve(port=0):
-    return python(f"from llamalab.server.run import serve; serve({port}, speed=0.01)")
+def serve(port=0, speed=0.01, recordings=None):
+    more = f"{port}, {speed}, {str(recordings)!r}" if recordings else f"{port}, {speed}"
+    return python(f"from llamalab.server.run import serve; serve({more})")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
@@ -109,6 +112,22 @@ def test_serve_says_where_it_is_and_a_signal_ends_it_quietly(name):
         process.send_signal(getattr(signal, name))
         assert process.communicate() == ("", "")
     assert process.returncode == 0
+
+
+def test_serve_plays_recordings_of_one_s_own_before_those_of_the_lesson(write_recording):
+    record = {"created_at": "2026-11-22T10:00:00Z", "response": "No.", "done": True}
+    write_recording(ASKED, record, name="mine.ndjson")
+    folder = write_recording({"model": "other", "prompt": "x"}, record, name="other.ndjson")
+    process = serve(speed=0, recordings=folder)
+    try:
+        url = process.stdout.readline().split()[1]
+        assert "other:latest" in process.stdout.readline()
+        assert b'"No."' in ask(url, "POST", "/api/generate", ASKED)[2]
+        asked = json.loads((FOLDER / "smollm2-capital.ndjson").read_bytes().partition(b"\n")[0])
+        assert b'" Tokyo"' in ask(url, "POST", asked["path"], asked["json"])[2]
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 # ---- sources that are not recordings: the seam
