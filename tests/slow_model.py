@@ -5,7 +5,8 @@
 
 "slow": fragment after fragment, until the reader has gone. "pause": two fragments, then silence.
 "silent": not even a status line. "error", "cut": two fragments, then an error record or the end.
-Anything else: "You said: ..." in three fragments.
+"limit": the model stops because it has used up its tokens. Anything else: "You said: ..." in
+three fragments.
 """
 
 import contextlib
@@ -72,6 +73,8 @@ class _Answer(BaseHTTPRequestHandler):
                 self.send({"error": "the llama has left"})
             case "cut":
                 return None  # no last chunk either
+            case "limit":
+                self.send(self.record("", done=True, done_reason="length"))
             case _:
                 self.send(self.record("", done=True, eval_count=3, eval_duration=30_000_000))
         self.wfile.write(b"0\r\n\r\n")

@@ -380,6 +380,12 @@ def test_a_chat_shows_the_answer_and_how_fast_it_was(chat):
     assert "3 tokens, 100.0 tokens/s" in html(chat)
 
 
+def test_an_answer_that_ends_at_its_limit_is_not_called_whole(chat):
+    asked(chat, "limit")
+    assert "The model has used up its tokens, and stops here." in html(chat)
+    assert "whole" not in html(chat)
+
+
 def test_an_answer_is_shown_while_it_comes(chat):
     chat.ask("slow")
     until(lambda: html(chat).count("tick tick tick") == 1)

@@ -178,10 +178,13 @@ class _Question:
     def summary(self, last: dict) -> str:
         if not self.text:
             return "The answer is whole, and there is no text in it."
+        said = "The answer is whole"
+        if last.get("done_reason") == "length":
+            said = "The model has used up its tokens, and stops here"
         speed, count = tokens_per_second(last), last.get("eval_count")
         if speed is None:
-            return "The answer is whole. The server does not say how fast it was."
-        return f"The answer is whole: {count:,} tokens, {speed:.1f} tokens/s."
+            return f"{said}. The server does not say how fast it was."
+        return f"{said}: {count:,} tokens, {speed:.1f} tokens/s."
 
 
 class _Page:

@@ -105,10 +105,10 @@ class Inspector(look.View):
             where += f", chunk {self._chunk(i)} of {len(self.cuts) + 1:,}"
         number = f"line {i + 1:,} of {len(self.lines):,}, cut at each newline"
         return [
-            _pane("1 Bytes", where, f'<p class="ll-tape">{self._tape(start, end)}</p>'),
-            _pane("2 Lines", number, self._lines(i)),
-            _pane("3 Record", "json.loads of this line", self._record_pane(i)),
-            _pane("4 Text", 'the fragments so far, "".join', self._text_pane(i)),
+            _pane("1 Bytes", where, "ll-tape", self._tape(start, end)),
+            _pane("2 Lines", number, "ll-mono ll-lines", self._lines(i)),
+            _pane("3 Record", "json.loads of this line", "ll-mono ll-record", self._record_pane(i)),
+            _pane("4 Text", 'the fragments so far, "".join', "ll-text", self._text_pane(i)),
         ]
 
     def _tape(self, start: int, end: int) -> str:
@@ -143,21 +143,20 @@ class Inspector(look.View):
             rows.append(
                 f'<div class="ll-line{now}"><span>{k + 1:,}</span><span>{shown}</span></div>'
             )
-        return f'<div class="ll-mono">{"".join(rows)}</div>'
+        return "".join(rows)
 
     def _record_pane(self, i: int) -> str:
         record = self.records[i]
         if not isinstance(record, dict):
             return f'<p class="ll-trouble">This line is no record: {look.escape(record)}</p>'
-        rows = [_item(key, value) for key, value in list(record.items())[:20]]
-        return f'<div class="ll-mono">{"".join(rows)}</div>'
+        return "".join(_item(key, value) for key, value in list(record.items())[:20])
 
     def _text_pane(self, i: int) -> str:
         start, end = self.ends[i], self.ends[i + 1]
         before = look.visible(self.joined[max(0, start - LONG) : start])
         fragment = look.visible(_middle_out(self.joined[start:end], LONG))
         more = "… " if start > LONG else ""
-        return f'<p class="ll-text">{more}{before}<mark>{fragment or "nothing"}</mark></p>'
+        return f"{more}{before}<mark>{fragment or 'nothing'}</mark>"
 
 
 def _record(line: bytes) -> dict | str:
@@ -177,10 +176,11 @@ def _fragment(record: dict | str) -> str:
         return ""
 
 
-def _pane(name: str, what: str, content: str) -> str:
+def _pane(name: str, what: str, kind: str, content: str) -> str:
     head = f'<p class="ll-head">{name} <small>{look.escape(what)}</small></p>'
     label = look.escape(f"{name}: {what}")
-    return f'<div class="ll-pane" role="region" aria-label="{label}">{head}{content}</div>'
+    body = f'<div class="{kind}" tabindex="0">{content}</div>'  # keys scroll what has the focus
+    return f'<div class="ll-pane" role="region" aria-label="{label}">{head}{body}</div>'
 
 
 def _tape_of(data: bytes) -> str:

@@ -233,7 +233,8 @@ def _caption(toggle: Any) -> None:
 def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]]:
     """A matplotlib figure (inches) and its axes; afterwards the PNG is in the buffer.
 
-    White like paper, so that it can be read in a dark theme; nobody's own style plays in, and
+    White like paper, so that it can be read in a dark theme, and as wide as a page of JupyterLab
+    when 6.8 inches wide: the letters are then large; nobody's own style plays in, and
     nothing of matplotlib's state is changed. Few colours make a small file.
     """
     import matplotlib.style
@@ -249,5 +250,5 @@ def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         yield figure, axes, buffer
-        figure.savefig(large := io.BytesIO(), dpi=100, format="png")
+        figure.savefig(large := io.BytesIO(), dpi=130, format="png")
     Image.open(large).convert("RGB").quantize(64).save(buffer, "png", optimize=True)

@@ -73,7 +73,7 @@ class TimeBars(look.View):
         if not self.readings:
             return None
         count = len(self.readings)
-        with look.drawing(8.5, 1.6 + 0.6 * count) as (figure, axes, png):
+        with look.drawing(6.8, 1.4 + 0.5 * count) as (figure, axes, png):
             at = [0.0] * count
             for part in (*PARTS, REST):
                 spent = [parts_of(reading.last)[part] or 0 for reading in self.readings.values()]

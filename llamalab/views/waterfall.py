@@ -97,21 +97,22 @@ class Waterfall(look.View):
             return None
         count = len(came)
         labelled = count <= LABELLED
-        height = 1.6 + 0.27 * count if labelled else 5
-        with look.drawing(8.5, height) as (figure, axes, png):
+        height = 1.5 + 0.22 * count if labelled else 4
+        with look.drawing(6.8, height) as (figure, axes, png):
             self._draw_bars(axes, came)
             if labelled:
                 names = [self._row(i)[-1] for i in range(count)]
-                axes.set_yticks(range(count), names, parse_math=False, fontsize=12)
+                axes.set_yticks(range(count), names, parse_math=False, fontsize=11)
             else:
                 axes.set_ylabel("record, from 0 to the last", fontsize=12)
             axes.set_ylim(count - 0.4, -0.8 if labelled else -0.06 * count)
             axes.set_xlim(0, (came[-1] or 1) * 1.02)
             since = "the question" if self.reading.timed_from_question else "the first record"
             axes.set_xlabel(f"seconds after {since}", fontsize=12)
-            axes.set_title(fill(self._timing(), 90), fontsize=11, loc="left", parse_math=False)
+            axes.set_title(fill(self._timing(), 72), fontsize=11, loc="left", parse_math=False)
             if axes.get_legend_handles_labels()[0]:
-                figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=11)
+                style = {"ncols": 4, "frameon": False, "fontsize": 10, "columnspacing": 1.2}
+                figure.legend(loc="outside lower center", **style)
         return png.getvalue()
 
     def _draw_bars(self, axes: Any, came: list[float]) -> None:
@@ -124,7 +125,7 @@ class Waterfall(look.View):
             share = min(share, came[0] - at) if part != REST else came[0] - at
             if share > 0:
                 ink, hatch = look.INK[part]
-                name = f"{part} {look.seconds(share)}"
+                name = f"{part} {look.seconds(self.parts[part] or share)}"
                 style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "label": name}
                 axes.barh(0, share, thick, at, linewidth=0.5, **style)
                 at += share

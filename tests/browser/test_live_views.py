@@ -78,6 +78,19 @@ def test_the_arrow_keys_move_the_slider(notebook):
     expect(inspector.locator(".ll-text mark")).to_have_text(" I")
 
 
+def test_all_four_panes_are_in_sight_on_a_laptop_and_nothing_jumps(notebook):
+    notebook.set_viewport_size({"width": 1280, "height": 768})
+    inspector = view(notebook, "inspector")
+    inspector.get_by_role("slider").focus()
+    heights = set()
+    for key in ("Home", "ArrowRight", "ArrowRight", "End"):  # the last line is the longest
+        notebook.keyboard.press(key)
+        notebook.wait_for_timeout(300)
+        heights.add(round(inspector.bounding_box()["height"]))
+    assert len(heights) == 1
+    assert heights.pop() <= notebook.locator(".jp-NotebookPanel-notebook").bounding_box()["height"]
+
+
 def test_play_goes_to_the_last_line_and_again(notebook):
     inspector = view(notebook, "inspector")
     play = inspector.get_by_role("button", name=re.compile("Play|Pause"))
