@@ -97,7 +97,8 @@ def pull(model: str, server: str | None = None) -> None:
         digest = record.get("digest")
         if digest and digest not in bars:
             size = {"total": record["total"], "unit": "B", "unit_scale": True}
-            bars[digest] = tqdm(desc=record["status"], **size)
+            here = record.get("completed", 0)  # before, so it says nothing of the speed
+            bars[digest] = tqdm(desc=record["status"], initial=here, **size)
         if digest:
             bars[digest].update(record.get("completed", 0) - bars[digest].n)
     for bar in bars.values():

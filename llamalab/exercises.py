@@ -297,7 +297,7 @@ EXERCISES: dict[str, list[Case]] = {
                 "eval_duration": 1_083_890_000,
             },
             43.938114512076925,
-            "add up the three parts: the total holds a little more, and another eval_count",
+            "add up the three parts (the total holds a little more), and do not round the sum",
         ),
         Case(
             {"prompt_eval_duration": 500_000_000, "eval_count": 10, "eval_duration": 100_000_000},

@@ -10,6 +10,7 @@ has changed such a cell; recordings then play at their own pace, so that the clo
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 from nbclient import NotebookClient
@@ -26,7 +28,7 @@ from llamalab.errors import PullFailed
 from llamalab.find import DEFAULT
 from llamalab.server import modelfile
 from llamalab.server.engine import local_model
-from llamalab.server.run import BuiltinServer
+from llamalab.server.run import BuiltinServer, PortTaken
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -105,7 +107,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
 def store(notebook: nbformat.NotebookNode, path: Path, address: str) -> bool:
     """Write the notebook, if anything in it has changed; says whether it did."""
     nbformat.validate(notebook)
-    # The server had any free port; a reader expects the usual one.
+    # The server may have another port; a reader expects the usual one.
     text = nbformat.writes(notebook).replace(address, DEFAULT).rstrip("\n") + "\n"
     if text == path.read_text(encoding="utf-8"):
         return False
@@ -113,6 +115,13 @@ def store(notebook: nbformat.NotebookNode, path: Path, address: str) -> bool:
     draft.write_text(text, encoding="utf-8", newline="\n")
     draft.replace(path)
     return True
+
+
+def started(speed: float) -> BuiltinServer:
+    """A server at the usual address, where the doctor looks for it; if that is taken, elsewhere."""
+    with contextlib.suppress(PortTaken):
+        return BuiltinServer.start(urlsplit(DEFAULT).port, speed, engine=local_model())
+    return BuiltinServer.start(speed=speed, engine=local_model())
 
 
 def main(arguments: list[str]) -> int:
@@ -124,7 +133,7 @@ def main(arguments: list[str]) -> int:
     os.environ.pop("LLAMALAB_MODEL", None)  # the chapters show the model in the box
     failed = 0
     with (
-        BuiltinServer.start(speed=float(asked.live), engine=local_model()) as server,
+        started(speed=float(asked.live)) as server,
         tempfile.TemporaryDirectory() as empty,
     ):
         environment = {
