@@ -126,7 +126,7 @@ async def ps(request: Request) -> Response:
 
 async def answer(request: Request) -> Response:
     """/api/generate and /api/chat, streamed or whole; the checks in Ollama's order."""
-    path, source = request.url.path, source_of(request.scope)
+    path, source = request.scope["path"], source_of(request.scope)
     asked = await read_body(request, partial(protocol.read_request, path))
     model = asked.get("model", "")
     protocol.check_model_name(path, model)
@@ -161,7 +161,8 @@ async def pull(request: Request) -> Response:
     lines = request.app.state.source.pull(model)
     if asked.get("stream", True):
         return Records(lines)
-    last = gojson.decode((await collect(lines))[-1])
+    lines = await while_connected(request.receive, collect(lines))
+    last = gojson.decode((lines or [b'{"error":"the reader has gone"}'])[-1])
     return json_response(last, 500 if "error" in last else 200, BARE_JSON)
 
 

@@ -55,7 +55,8 @@ class Connection(H11Protocol):
         error = sys.exc_info()[1]
         if getattr(error, "error_status_hint", 400) == 431:
             return self.refuse(431, limits.HEAD_TOO_LONG)
-        self.refuse(400, f"the request is no HTTP: {error or msg}")
+        why = "a chunk has no length" if "chunk header" in str(error) else error or msg
+        self.refuse(400, f"the request is no HTTP: {why}")
 
     def refuse(self, status: int, text: str) -> None:
         """Answer, unless an answer has begun, and close once the sender had time to read it."""

@@ -21,7 +21,8 @@ LOCAL_NETS = [
     ipaddress.ip_network(net)
     for net in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "0.0.0.0", "::1")
 ]
-LOCAL_NAMES = (".localhost", ".local", ".internal")
+LOCAL_NAMES = (".localhost", ".internal")  # not ".local": a neighbour in the Wi-Fi may have one
+NAME = re.compile(r"[a-z0-9._-]*")
 ORIGIN = re.compile(
     r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::[0-9]+)?"
     r"|(?:app|file|tauri|vscode-webview|vscode-file)://.*"
@@ -53,6 +54,12 @@ class Guard:
             too_long = gojson.dumps({"error": limits.HEAD_TOO_LONG})
             return await Response(too_long, 431, media_type=JSON)(scope, receive, send)
         headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            two = gojson.dumps(
+                {"error": "the request is no HTTP: it has two lengths"}
+            )  # RFC 9112, section 6.1
+            closing = {"Connection": "close"}
+            return await Response(two, 400, closing, JSON)(scope, receive, send)
         host, origin = headers.get("host", ""), headers.get("origin", "")
         foreign = origin not in ("", f"http://{host}", f"https://{host}")
         if not is_local(host) or (foreign and not ORIGIN.fullmatch(origin)):
@@ -90,8 +97,9 @@ def is_local(host: str) -> bool:
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
-        own = ("", "localhost", socket.gethostname().lower())
-        return name in own or name.endswith(LOCAL_NAMES)
+        this = socket.gethostname().lower()
+        own = ("", "localhost", this, f"{this}.local")
+        return name in own or (name.endswith(LOCAL_NAMES) and bool(NAME.fullmatch(name)))
     return any(address in net for net in LOCAL_NETS)
 
 

@@ -34,6 +34,11 @@ BYTES_PER_TOKEN = 128
 # grammar while all its readers wait: a second for 4 KB, half a minute for 30 KB were measured.
 MAX_SETTINGS = 8 * 2**10
 
+# Within a schema, so that its grammar comes to an end (400); `schema` has the reasons.
+MAX_EXPANSION = 4_000  # parts, with each $ref written out
+MAX_BOUND = 10**15  # of a number
+MAX_PATTERN = 200  # characters
+
 # ---- numbers
 
 # Connections; one more is answered 503, in Ollama's words, and one more than twice as many is

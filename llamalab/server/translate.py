@@ -19,7 +19,8 @@ from typing import Any
 
 import httpx
 
-from llamalab.server import gojson, limits, protocol
+from llamalab.server import gojson, limits, llama, protocol
+from llamalab.server import schema as schemas
 from llamalab.server.protocol import DIED, Refusal
 
 TOO_LONG = (
@@ -108,9 +109,13 @@ class Endpoint:
 
     def check_settings(self, settings: dict) -> None:
         """Raise `Refusal` for what would keep the built-in engine, and all its readers, busy."""
-        if self.longest is not None and len(json.dumps(settings)) > limits.MAX_SETTINGS:
+        if self.longest is None:
+            return
+        if len(json.dumps(settings)) > limits.MAX_SETTINGS:
             what = f"options and format are longer than {limits.MAX_SETTINGS} bytes"
             raise Refusal(400, f"{what}, and llamalab's built-in engine takes no more")
+        if what := schemas.trouble_in(settings.get("response_format")):
+            raise Refusal(400, f"the format has {what}: llamalab's built-in engine cannot do that")
 
 
 class TooLong(Refusal):
@@ -170,6 +175,8 @@ def settings_of(request: dict) -> dict:
     """
     options = {**DEFAULTS, **{k: v for k, v in request.get("options", {}).items() if v is not None}}
     options |= {name: int(options[name]) for name in INTEGERS if name in options}
+    if options.get("repeat_last_n", 0) < 0:
+        options["repeat_last_n"] = llama.CONTEXT  # all there is
     if options.get("num_predict", -1) < 0:
         options.pop("num_predict", None)  # until the model stops, or its context is full
     if options.get("seed", -1) < 0:
@@ -292,6 +299,8 @@ async def engine_request(endpoint: Endpoint, path: str, request: dict) -> tuple[
     if endpoint.longest is not None and request.get("truncate") is not False:
         messages = newest(messages, endpoint.longest)
     endpoint.check_prompt([*request.get("context", []), *messages])
+    if any(not 0 <= token < 2**31 for token in request.get("context", [])):
+        raise Refusal(400, "Prompt contains invalid tokens")  # the engine would count modulo 2**32
     if request.get("context"):
         new = await tokens(endpoint, await render(endpoint, messages))
         return "/v1/completions", {**settings, "prompt": [*request["context"], *new]}
@@ -369,6 +378,8 @@ async def complete(endpoint: Endpoint, model: str, request: dict) -> AsyncIterat
     One with the role and the first text, one for each further text, one with the reason to
     stop, and one with the usage (`choices` empty).
     """
+    if request.get("tools"):
+        raise Refusal(400, f"{protocol.canonical(model)} does not support tools")
     body = {field: request[field] for field in CHAT_FIELDS if field in request}
     messages = body.pop("messages")
     endpoint.check_settings(body)
@@ -391,7 +402,7 @@ async def complete(endpoint: Endpoint, model: str, request: dict) -> AsyncIterat
 
 # What of an OpenAI request reaches the engine, which understands more: `n_probs` costs 2 s a token.
 CHAT_FIELDS = ("messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop")
-CHAT_FIELDS += ("seed", "presence_penalty", "frequency_penalty", "response_format", "tools")
+CHAT_FIELDS += ("seed", "presence_penalty", "frequency_penalty", "response_format")
 USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 

@@ -30,10 +30,14 @@ async def completions(request: Request) -> Response:
     if not isinstance(asked, dict):
         return refused(Refusal(400, "the request is not a JSON object"), JSON)
     model = asked.get("model")
-    if not isinstance(model, str) or not source.has(model):
+    if not isinstance(model or "", str):
+        return refused(Refusal(400, "model is not a text"))
+    if not source.has(model or ""):
         return refused(protocol.not_found(model or ""))
     if not isinstance(asked.get("messages"), list) or not asked["messages"]:
         return refused(Refusal(400, "[] is too short - 'messages'"))
+    if not all(map(is_message, asked["messages"])):
+        return refused(Refusal(400, "a message is not an object with a role, which is a text"))
     if not isinstance(asked.get("stream_options") or {}, dict):
         return refused(Refusal(400, "stream_options is not a JSON object"))
     try:
@@ -67,6 +71,10 @@ ROUTES = [
 ]
 
 
+def is_message(message: Any) -> bool:
+    return isinstance(message, dict) and isinstance(message.get("role"), str)
+
+
 class Events(Records):
     """The response that streams server-sent events."""
 
@@ -81,10 +89,13 @@ class Events(Records):
 
 async def events(chunks: AsyncGenerator[bytes, None], with_usage: bool) -> AsyncGenerator:
     """The chunks as events; the one with the usage only for who has asked for it."""
+    ended = False
     async for chunk in chunks:
+        ended = ended or any(choice["finish_reason"] for choice in chunk["choices"])
         if with_usage or chunk["choices"]:
             yield event(chunk)
-    yield b"data: [DONE]\n\n"
+    if ended:  # else the answer was cut off, as by the fault "no-done"
+        yield b"data: [DONE]\n\n"
 
 
 def event(document: dict) -> bytes:

@@ -358,6 +358,8 @@ def test_v1_breaks_off_in_the_middle(v1):
     assert v1("error-midway", stream=False).startswith(b"HTTP/1.1 500")
     assert not v1("cut").endswith(b"0\r\n\r\n")
     assert b'"finish_reason":"stop"' not in v1("no-done")
+    assert b"[DONE]" not in v1("no-done")
+    assert b"[DONE]" in v1("slow-start")
     assert b'"finish_reason":"stop"' in v1("slow-start")
 
 

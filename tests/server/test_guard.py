@@ -17,7 +17,6 @@ LOCAL_HOSTS = [
     "0.0.0.0:11434",
     "[::1]:11434",
     "a.localhost",
-    "example.local",
     "host.docker.internal:80",
     socket.gethostname(),
 ]
@@ -42,6 +41,10 @@ FOREIGN_HOSTS = [
     "localhost#evil.com",
     "localhost/evil.com",
     "evillocal",
+    "evil.local",  # a neighbour's name, which may lead anywhere
+    "a/b.localhost",
+    "a b.internal",
+    "u@x.localhost:80",
     "evil.com?.local:80.evil.com",
     "[::1].evil.com:80",
     "[::ffff:8.8.8.8]:80",

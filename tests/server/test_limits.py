@@ -15,7 +15,7 @@ from raw_http import PATIENCE, ask, connect, exchange, post_bytes
 
 from llamalab import client
 from llamalab.errors import BadAnswer, ServerBusy
-from llamalab.server import gojson, limits, llama, modelfile, protocol, translate
+from llamalab.server import gojson, limits, llama, modelfile, protocol, schema, translate
 from llamalab.server.engine import LocalModel
 from llamalab.server.protocol import Refusal
 from llamalab.server.responses import collect
@@ -207,6 +207,7 @@ def test_the_client_says_that_a_head_was_too_long(url, monkeypatch):
         GET + b"Host: twice\r\n\r\n",
         GET + b"Content-Length: many\r\n\r\n",
         GET + b"Transfer-Encoding: gzip\r\n\r\n",
+        GET + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         GET + b"a\x00b: c\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         POST + b"never\r\n",
@@ -452,6 +453,63 @@ def test_a_schema_that_would_keep_the_engine_from_all_others_is_refused(live, mo
     assert "options and format are longer than 8192 bytes" in json.loads(body)["error"]
     with pytest.raises(BadAnswer, match=r"HTTP 400.*\n.*longer than 8192 bytes"):
         client.generate("Hi", model=MODEL, server=live, **more)
+
+
+def chain(length: int) -> dict:
+    """A schema of some 4 KB with 2**length parts."""
+    twice = {f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(length)}
+    return {"$defs": twice | {f"a{length}": {"type": "string"}}, "$ref": "#/$defs/a0"}
+
+
+ENDLESS = {
+    "a bound of 2**63": {"type": "integer", "minimum": 2**63 - 1},
+    "a bound of -2**63": {"type": "integer", "exclusiveMaximum": -(2**63)},
+    "no such length": {"type": "string", "minLength": 5, "maxLength": 2},
+    "no such number of items": {"type": "array", "minItems": 5, "maxItems": 2, "items": {}},
+    "a pattern with a counted group": {"type": "string", "pattern": "^(a?){1000}$"},
+    "a pattern that counts down": {"type": "string", "pattern": "^a{9,3}$"},
+    "a long pattern": {"type": "string", "pattern": "^" + "a?" * 200 + "$"},
+    "parts without an end": chain(60),
+    "one deep inside": {"properties": {"a": {"items": [{"minimum": 1e16}]}}},
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/v1/chat/completions"])
+def test_a_schema_that_would_end_the_server_is_refused(live, path, name):
+    """Each of them kept llama.cpp at work, or took gigabytes, until the process was killed."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": ENDLESS[name]}}
+    asked = {"model": MODEL, "prompt": "Hi", "messages": [{"role": "user", "content": "Hi"}]}
+    asked |= {"response_format": wanted} if "v1" in path else {"format": ENDLESS[name]}
+    status, _, body = ask(live, "POST", path, asked)
+    assert (status, b"the format has " in body) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"type": "integer", "minimum": -(10**15), "maximum": 10**15},
+        {"type": "string", "minLength": 2, "maxLength": 2},
+        {"type": "string", "pattern": "^-?[0-9]{1,3}(\\.[0-9]+)?$"},
+        {"type": "object", "properties": {"minimum": {"type": "string"}}},
+        chain(6),
+        {"$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
+    ],
+)
+def test_a_schema_that_comes_to_an_end_is_answered(live, wanted):
+    asked = {"model": MODEL, "prompt": "Hi", "format": wanted, "options": {"num_predict": 9}}
+    assert ask(live, "POST", "/api/generate", asked)[0] == 200
+
+
+@pytest.mark.parametrize("reference", ["#", "#/nowhere", "#/a/b/c", "", "other.json", "#/$defs"])
+def test_a_reference_that_leads_nowhere_or_back_is_counted_once(reference):
+    assert schema.trouble({"$defs": {"a": {"$ref": reference}}, "$ref": reference}) == ""
+
+
+def test_a_chain_of_references_too_long_for_python_is_refused():
+    long = {f"a{i}": {"$ref": f"#/$defs/a{i + 1}"} for i in range(5000)}
+    asked = {"schema": {"$defs": long, "$ref": "#/$defs/a0"}}
+    assert schema.trouble_in(asked)
 
 
 def test_of_an_openai_request_only_what_is_known_reaches_the_engine(live, monkeypatch):

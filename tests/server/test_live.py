@@ -194,6 +194,17 @@ def test_the_context_of_an_answer_carries_the_conversation_on(live):
     assert second["prompt_eval_count"] > len(first["context"])
 
 
+@pytest.mark.parametrize("token", [-1, 2**31, 2**40, -(2**63), 49152])
+def test_a_context_of_tokens_that_are_none_is_refused(live, token):
+    asked = {"model": MODEL, "prompt": "Hi", "context": [token], "stream": False}
+    answer = requests.post(f"{live}/api/generate", json=asked)
+    assert (answer.status_code, answer.json()["error"]) == (400, "Prompt contains invalid tokens")
+
+
+def test_repeat_last_n_of_minus_one_looks_at_all_there_is(live):
+    assert generate(live, "Hi", options={"repeat_last_n": -1, **SHORT})["done"]
+
+
 def test_json_is_json_and_a_schema_is_kept(live):
     options = {"temperature": 0, "num_predict": 60}
     free = generate(live, "Describe a cat as JSON.", format="json", options=options)
@@ -240,6 +251,25 @@ def test_what_the_model_cannot_do_is_said_with_ollamas_status(live, more, status
     answer = requests.post(f"{live}/api/generate", json=asked)
     assert answer.status_code == status
     assert text in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"tools": [{"type": "function"}]}, "does not support tools"),
+        ({"tools": 3}, "does not support tools"),
+        ({"messages": [{"role": 3, "content": "x"}]}, "a message is not an object with a role"),
+        ({"messages": ["hi"]}, "a message is not an object with a role"),
+        ({"model": True}, "model is not a text"),
+    ],
+)
+def test_a_mistake_in_an_openai_request_is_a_400(live, more, text):
+    answer = requests.post(
+        f"{live}/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **more}
+    )
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert text in error["message"]
 
 
 def test_fragments_of_several_bytes_arrive_whole(live):
