@@ -217,6 +217,9 @@ class LocalModel:
 
     def _stop(self) -> None:
         with self._stopping:
+            at = self._endpoint
+            if self._llama is not None and not llama.comes_to_rest(at.url, at.key):
+                llama.leave(self._llama)
             self._llama = self._endpoint = None
 
 

@@ -6,14 +6,17 @@ tries once more, aloud, and its words go to the log.
 """
 
 import contextlib
+import ctypes
 import os
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import psutil
 
 from llamalab.server import modelfile
@@ -21,6 +24,7 @@ from llamalab.server.protocol import Refusal
 
 SLOTS = 8  # readers who are answered at the same time; others wait
 CONTEXT = 2048  # tokens of prompt and answer, for each reader; what Ollama calls num_ctx
+RESTING = 5.0  # seconds, for an engine that is to end
 SILENT, ALOUD = -1, 2
 
 
@@ -40,6 +44,32 @@ def start(file: Path) -> tuple[Any, str]:
         return xllamacpp.Server(settings(xllamacpp, file, key)), key
     except (RuntimeError, ImportError) as error:  # which say only that it failed
         raise Refusal(500, f"error loading model: {why_not(file) or error}") from None
+
+
+def comes_to_rest(url: str, key: str) -> bool:
+    """Whether the engine has nothing to do any more, within `RESTING` seconds.
+
+    It hears that a reader has left once it has read a prompt, which may take a big model minutes.
+    """
+    end = time.monotonic() + RESTING
+    while (left := end - time.monotonic()) > 0:
+        try:
+            headers = {"Authorization": f"Bearer {key}"}
+            slots = httpx.get(f"{url}/slots", headers=headers, timeout=left, trust_env=False).json()
+            if not any(slot["is_processing"] for slot in slots):
+                return True
+        except (httpx.HTTPError, ValueError, TypeError, KeyError):
+            pass
+        time.sleep(0.02)
+    return False
+
+
+def leave(server: Any) -> None:
+    """Never end this engine: to end it while it works stops all of Python until it has done.
+
+    Its memory is lost, and its threads end with the process.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
 
 
 def import_xllamacpp() -> ModuleType:

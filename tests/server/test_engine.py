@@ -272,6 +272,31 @@ def test_nobody_else_gets_at_the_engine(loaded):
     assert loaded.startswith("http://127.0.0.1:")
 
 
+def test_an_engine_that_never_comes_to_its_end_keeps_no_server_from_ending(model_file):
+    """In a process of its own, since its engine works on; `schema` refuses what it is asked."""
+    code = """
+import requests
+from llamalab.server import llama, schema
+from llamalab.server.engine import local_model
+from llamalab.server.run import BuiltinServer
+schema.trouble_in, llama.RESTING = lambda _: "", 0.5
+asked = {"model": "smollm2:135m", "prompt": "Hi"}
+with BuiltinServer.start(engine=local_model()) as server:
+    url = server.url + "/api/generate"
+    requests.post(url, json={**asked, "stream": False, "options": {"num_predict": 1}})
+    try:
+        endless = {"type": "string", "pattern": "^(a?){1000}$"}
+        requests.post(url, json={**asked, "format": endless}, timeout=1)
+    except requests.RequestException:
+        print("it works")
+print("and the server has ended")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.stdout, done.returncode) == ("it works\nand the server has ended\n", 0)
+
+
 # ---- other files, and broken ones
 
 
