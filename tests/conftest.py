@@ -7,6 +7,7 @@ OLLAMA_HOST and so find the same one.
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -22,6 +23,9 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 def pytest_sessionstart(session):
     if hasattr(session.config, "workerinput"):
         return
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and all they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from llamalab.server.engine import local_model
     from llamalab.server.run import BuiltinServer
 

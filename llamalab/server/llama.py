@@ -58,6 +58,8 @@ def comes_to_rest(url: str, key: str) -> bool:
             slots = httpx.get(f"{url}/slots", headers=headers, timeout=left, trust_env=False).json()
             if not any(slot["is_processing"] for slot in slots):
                 return True
+        except httpx.ConnectError:
+            return True  # it is not there any more
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
             pass
         time.sleep(0.02)

@@ -414,7 +414,7 @@ def executed(client, code: str) -> list[str]:
 
 def test_it_is_stopped_only_once_its_readers_have_left(monkeypatch, tmp_path):
     model, readers = LocalModel("some", tmp_path / "some.gguf"), []
-    model._llama = model._endpoint = object()  # as if it were loaded
+    monkeypatch.setattr(model, "_llama", object())  # as if it were loaded
     monkeypatch.setattr(model, "_stop", lambda: readers.append(model._readers))
 
     async def read(leave: asyncio.Event) -> None:
