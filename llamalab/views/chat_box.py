@@ -260,7 +260,7 @@ class _Page:
         turns = "".join(_turn(*turn) for turn in box.turns[-TURNS:])
         _put(self.past, f'<div class="ll" role="log" aria-label="Conversation">{turns}</div>')
         current = _turn(now.model, now.text) if now and now.text else ""
-        _put(self.now, f'<div class="ll" aria-label="The answer that is coming">{current}</div>')
+        _put(self.now, look.framed(current, label="The answer that is coming"))
         trouble = f'<p class="ll-trouble">⚠ {look.escape(box.trouble)}</p>' if box.trouble else ""
         status = f'<p class="ll-status">{look.escape(box.status)}</p>'
         _put(self.status, f'<div class="ll" role="status">{trouble or status}</div>')

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -83,6 +84,8 @@ def test_the_readme_tells_these_limits():
         f"| {limits.MAX_HEAD >> 10} KiB of headers |",
         f"({llama.CONTEXT} tokens)",
         f"| {limits.MAX_SETTINGS >> 10} KiB of options",
+        f"(bounds beyond 10^{math.log10(limits.MAX_BOUND):g}, more references than "
+        f"{limits.MAX_EXPANSION:,})",
         f"| {limits.MAX_CONNECTIONS} connections |",
         f"| {limits.HEAD_TIME} s for the headers to arrive, {limits.BODY_TIME} s for the rest |",
         f"| {limits.IDLE_TIME} s without a request, {limits.UNREAD_TIME} s without reading",
