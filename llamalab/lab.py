@@ -267,6 +267,10 @@ def lesson_folder(folder: str | None = None) -> Path:
         return CHECKOUT
     with sentences(f"The lesson cannot be kept in {folder or DEFAULT_FOLDER}."):
         target = Path(folder or DEFAULT_FOLDER).expanduser().resolve()
+        if lesson_source().resolve() in target.parents:
+            raise OSError(
+                errno.EINVAL, "the lesson itself is there, and would be copied into itself"
+            )
         target.mkdir(parents=True, exist_ok=True)
     return target
 

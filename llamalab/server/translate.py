@@ -77,7 +77,10 @@ class Endpoint:
             raise unreachable(self.url, error) from None
         if answer.status_code != 200:
             raise refusal(answer.status_code, answer.content)
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise Refusal(500, f"the engine at {self.url} answers no JSON to {path}") from None
 
     async def events(self, path: str, body: dict) -> AsyncIterator[dict]:
         """The chunks of a streamed answer (server-sent events), each as it comes.
@@ -356,7 +359,7 @@ async def context_of(endpoint: Endpoint, body: dict, said: str) -> list[int]:
         if "messages" not in body:
             return [*body["prompt"], *await tokens(endpoint, said)]
         return await tokens(endpoint, await render(endpoint, body["messages"]) + said)
-    except Refusal:
+    except (Refusal, LookupError, TypeError):
         return []
 
 

@@ -5,6 +5,7 @@ Errors have another form here, and answers in one piece end in a newline.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -87,13 +88,14 @@ class Events(Records):
         return event(error_of(refusal))
 
 
-async def events(chunks: AsyncGenerator[bytes, None], with_usage: bool) -> AsyncGenerator:
+async def events(chunks: AsyncGenerator[dict, None], with_usage: bool) -> AsyncGenerator:
     """The chunks as events; the one with the usage only for who has asked for it."""
     ended = False
-    async for chunk in chunks:
-        ended = ended or any(choice["finish_reason"] for choice in chunk["choices"])
-        if with_usage or chunk["choices"]:
-            yield event(chunk)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            ended = ended or any(choice["finish_reason"] for choice in chunk["choices"])
+            if with_usage or chunk["choices"]:
+                yield event(chunk)
     if ended:  # else the answer was cut off, as by the fault "no-done"
         yield b"data: [DONE]\n\n"
 

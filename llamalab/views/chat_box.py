@@ -101,10 +101,11 @@ class ChatBox(look.View):
             self._end(question, trouble=f"The answer cannot be read: {error}")
 
     def _progress(self, question: _Question) -> None:
-        if question is self._now and time.monotonic() - question.shown > PAUSE:
-            question.shown = time.monotonic()
-            self.status = question.pace()
-            self._show()
+        with self._lock:  # else a Stop between the two lines would be written over
+            if question is self._now and time.monotonic() - question.shown > PAUSE:
+                question.shown = time.monotonic()
+                self.status = question.pace()
+                self._show()
 
     def _end(self, question: _Question | None, status: str = "", trouble: str = "") -> None:
         """Keep what has come, unless the question has ended before."""
@@ -117,8 +118,8 @@ class ChatBox(look.View):
                 self.turns.append((question.model, question.text))
             else:
                 self._said.pop()  # an unanswered question is not part of the conversation
-        self._show()
         question.ended.set()
+        self._show()
 
     def text(self) -> str:
         if not self.turns:

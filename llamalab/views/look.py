@@ -130,7 +130,7 @@ def windowed(count: int, row: Callable[[int], list[str]], head: int = 20, tail: 
 
 def escape(text: str) -> str:
     """Text from a model, as text: never as HTML."""
-    return html.escape(text, quote=True)
+    return html.escape(text.encode(errors="replace").decode(), quote=True)
 
 
 def visible(text: str) -> str:

@@ -37,7 +37,12 @@ class TimeBars(look.View):
         if isinstance(answers, Mapping):
             self.readings = {str(name): read(x) for name, x in answers.items()}
         else:
-            self.readings = dict(_named(i, x) for i, x in enumerate(answers, start=1))
+            named = [_named(i, x) for i, x in enumerate(answers, start=1)]
+            names = [name for name, _ in named]  # of two files with one name, both are shown
+            self.readings = {
+                name if names.count(name) == 1 else f"{i} {name}": reading
+                for i, (name, reading) in enumerate(named, start=1)
+            }
 
     def text(self) -> str:
         if not self.readings:
