@@ -313,6 +313,12 @@ def test_a_checkout_opens_its_own_notebooks():
     assert not (lab.CHECKOUT / lab.MANIFEST).exists()
 
 
+def test_the_lesson_is_not_copied_into_itself():
+    with pytest.raises(LlamalabError, match="copied into itself"):
+        lab.lesson_folder(str(lab.CHECKOUT / "mine"))
+    assert not (lab.CHECKOUT / "mine").exists()
+
+
 def test_a_folder_that_cannot_be_is_said_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LlamalabError, match=r"cannot be kept in .*\n  Why: File exists"):

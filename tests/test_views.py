@@ -380,6 +380,23 @@ def test_a_chat_shows_the_answer_and_how_fast_it_was(chat):
     assert "3 tokens, 100.0 tokens/s" in html(chat)
 
 
+def test_half_a_character_ends_no_chat(chat):
+    asked(chat, "smile \ud83e")
+    assert "You said: smile ?" in html(chat)
+    asked(chat, "hello")
+    assert "You said: hello" in html(chat)
+
+
+def test_bars_of_two_files_with_one_name_are_two(tmp_path):
+    recording = (FOLDER / "mistral-are-you-listening.ndjson").read_bytes()
+    for day in ("monday", "tuesday"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "a.ndjson").write_bytes(recording)
+    text = str(time_bars([tmp_path / "monday/a.ndjson", tmp_path / "tuesday/a.ndjson"]))
+    assert "\n1 a " in text
+    assert "\n2 a " in text
+
+
 def test_an_answer_that_ends_at_its_limit_is_not_called_whole(chat):
     asked(chat, "limit")
     assert "The model has used up its tokens, and stops here." in html(chat)
