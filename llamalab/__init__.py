@@ -13,9 +13,10 @@
 The errors are in `llamalab.errors`, all under `LlamalabError`.
 """
 
-import llamalab.server  # noqa: F401  takes the name now; the function `server` has it from below
+from importlib import import_module
+
+from llamalab.checkup import doctor
 from llamalab.client import MODEL, Answer, chat, generate, models, post, pull, stream
-from llamalab.doctor import doctor
 from llamalab.errors import (
     BadAnswer,
     BrokenStream,
@@ -68,9 +69,7 @@ def __getattr__(name: str):
     """The views are loaded only when one of them is used."""
     if name not in _VIEWS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from llamalab import views
-
-    return getattr(views, name)
+    return getattr(import_module(f"llamalab.views.{name}"), name)
 
 
 def __dir__() -> list[str]:

@@ -202,7 +202,7 @@ def record(arguments: argparse.Namespace) -> int:
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
-    from llamalab.server.faults import FAULTS
+    from llamalab.standin.http.faults import FAULTS
 
     parser.add_argument(
         "--port", type=port, default=11434, metavar="N", help="default: 11434, as Ollama's"
@@ -240,8 +240,8 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
     from llamalab.model import fetch_or_go_on
-    from llamalab.server.engine import local_model, remote_model
-    from llamalab.server.run import serve
+    from llamalab.standin.answers.engine import local_model, remote_model
+    from llamalab.standin.run import serve
 
     if arguments.engine:
         engine = remote_model(arguments.engine, arguments.model or "")
@@ -262,13 +262,13 @@ def pull_arguments(parser: argparse.ArgumentParser) -> None:
 def pull(arguments: argparse.Namespace) -> int:
     """Fetch a model, with a bar to watch: the model in the box, or another one with Ollama."""
     from llamalab import client, model
-    from llamalab.server import modelfile
+    from llamalab.standin.answers import model_file
 
-    if arguments.server or arguments.model not in (None, modelfile.NAME):
-        client.pull(arguments.model or modelfile.NAME, arguments.server)
+    if arguments.server or arguments.model not in (None, model_file.NAME):
+        client.pull(arguments.model or model_file.NAME, arguments.server)
     else:
         model.fetch()
-        print(f"{modelfile.NAME} is here: {modelfile.model_path()}")
+        print(f"{model_file.NAME} is here: {model_file.model_path()}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Where the server is: the address in OLLAMA_HOST, an Ollama on this machine, or the built-in one.
 
-The upper floor's door to `llamalab.server`: the only helper module that may start one.
+The upper floor's door to `llamalab.standin`: the only helper module that may start one.
 """
 
 import contextlib
@@ -82,8 +82,8 @@ def take_over() -> bool:
     global _builtin, _shared
     if not _shared:
         return False
-    from llamalab.server.engine import local_model
-    from llamalab.server.run import BuiltinServer, PortTaken, listen
+    from llamalab.standin.answers.engine import local_model
+    from llamalab.standin.run import BuiltinServer, PortTaken, listen
 
     port = urlsplit(DEFAULT).port
     try:
@@ -230,8 +230,10 @@ def _started(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
     prepare()
-    from llamalab.server.engine import local_model  # Starlette and uvicorn, only when needed
-    from llamalab.server.run import BuiltinServer, PortTaken
+    from llamalab.standin.answers.engine import (
+        local_model,  # Starlette and uvicorn, only when needed
+    )
+    from llamalab.standin.run import BuiltinServer, PortTaken
 
     try:
         _builtin = BuiltinServer.start(port, engine=local_model())

@@ -28,7 +28,7 @@ import zmq
 
 from llamalab import find, model
 from llamalab.errors import LlamalabError
-from llamalab.server.run import PortTaken, listen
+from llamalab.standin.run import PortTaken, listen
 
 HERE = Path(__file__).parent
 PACKAGED = HERE / "lesson"  # the notebooks in an installed package

@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 from llamalab.errors import LlamalabError
-from llamalab.server import modelfile
+from llamalab.standin.answers import model_file
 
 
 def fetch() -> None:
     """Pull the model's file with a bar in the terminal. Raises `PullFailed`."""
-    if modelfile.is_whole():
+    if model_file.is_whole():
         return
     from tqdm import tqdm
 
     with tqdm(
-        total=modelfile.SIZE, unit="B", unit_scale=True, desc=f"pulling {modelfile.NAME}"
+        total=model_file.SIZE, unit="B", unit_scale=True, desc=f"pulling {model_file.NAME}"
     ) as bar:
-        modelfile.pull(lambda done, total: bar.update(done - bar.n))
+        model_file.pull(lambda done, total: bar.update(done - bar.n))
 
 
 def fetch_or_go_on() -> None:

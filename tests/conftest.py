@@ -26,8 +26,8 @@ def pytest_sessionstart(session):
     # A shell that runs the tests in the background has them ignore Ctrl-C, and all they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    from llamalab.server.engine import local_model
-    from llamalab.server.run import BuiltinServer
+    from llamalab.standin.answers.engine import local_model
+    from llamalab.standin.run import BuiltinServer
 
     for name in PROXIES:
         os.environ.pop(name, None)
@@ -53,10 +53,10 @@ def pytest_collection_modifyitems(items):
 def fetch_model() -> None:
     """Fetch the model in the box, once for all workers; why not, if not, is in the environment."""
     from llamalab.errors import PullFailed
-    from llamalab.server import modelfile
+    from llamalab.standin.answers import model_file
 
     try:
-        modelfile.pull()
+        model_file.pull()
     except PullFailed as error:
         os.environ["LLAMALAB_NO_MODEL"] = f"needs the model: {error.why}. Cure: {error.do}"
     if importlib.util.find_spec("xllamacpp") is None:
@@ -66,11 +66,11 @@ def fetch_model() -> None:
 @pytest.fixture(scope="session")
 def model_file() -> Path:
     """The model in the box; a test that needs it is skipped, and in CI fails, where it is not."""
-    from llamalab.server import modelfile
+    from llamalab.standin.answers import model_file
 
     if reason := os.environ.get("LLAMALAB_NO_MODEL"):
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return modelfile.model_path()
+    return model_file.model_path()
 
 
 @pytest.fixture(scope="session")

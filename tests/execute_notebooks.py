@@ -26,9 +26,9 @@ from nbclient.exceptions import CellExecutionError
 
 from llamalab.errors import PullFailed
 from llamalab.find import DEFAULT
-from llamalab.server import modelfile
-from llamalab.server.engine import local_model
-from llamalab.server.run import BuiltinServer, PortTaken
+from llamalab.standin.answers import model_file
+from llamalab.standin.answers.engine import local_model
+from llamalab.standin.run import BuiltinServer, PortTaken
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -55,7 +55,7 @@ def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     if any(map(is_live, notebook.cells)):
-        modelfile.pull()
+        model_file.pull()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "notebooks")
         shutil.copytree(path.parent, here, ignore=shutil.ignore_patterns("my_*", ".*"))

@@ -27,17 +27,18 @@ from urllib.parse import urlsplit
 import psutil
 import requests
 
-from llamalab.server import limits, modelfile
-from llamalab.server.faults import FAULTS
-from llamalab.server.llama import SLOTS
-from llamalab.server.recordings import read_folder
+from llamalab.standin import limits
+from llamalab.standin.answers import model_file
+from llamalab.standin.answers.llama import SLOTS
+from llamalab.standin.answers.recordings import read_folder
+from llamalab.standin.http.faults import FAULTS
 
 READERS = 8
 PATIENCE = 180  # seconds without a byte: the model is slow where others need the processor, too
 SLICES = 8  # of the time, to see the memory on the way
 GROWTH = 20 * 2**20  # bytes; or a twentieth, where that is more
 
-MODEL = modelfile.NAME
+MODEL = model_file.NAME
 SHORT = {"num_predict": 3}
 RIGHT = {"split-line"}  # faults that a patient reader never notices, and that we can compare
 ENDLESS = {"stall", "slow-start"}  # those that only end for who leaves
@@ -236,7 +237,7 @@ def soak(
     A process that has only begun still grows: with more than one of `tries`, its memory has to
     be flat for `seconds` once, after as many of them at most.
     """
-    live = modelfile.is_whole() if live is None else live
+    live = model_file.is_whole() if live is None else live
     with serving() as (url, process):
         readers = Soak(url, live, seed)
         start = settled(url, process)

@@ -2,8 +2,9 @@
 
     uv run python tests/survival.py
 
-Every cell is a real run against a real server that breaks (`llamalab.server.faults`), followed by
-a question to the same server, which has to be answered. `test_survival.py` runs the same cells.
+Every cell is a real run against a real server that breaks (`llamalab.standin.http.faults`),
+followed by a question to the same server, which has to be answered. `test_survival.py` runs the
+same cells.
 """
 
 import contextlib
@@ -24,9 +25,9 @@ import requests
 import llamalab
 from llamalab import cli, client
 from llamalab.errors import LlamalabError
-from llamalab.server import faults
-from llamalab.server.recordings import FOLDER, Recording, read_folder
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers.recordings import FOLDER, Recording, read_folder
+from llamalab.standin.http import faults
+from llamalab.standin.run import BuiltinServer
 from llamalab.wire import fragments_of, load_answers, split_lines
 
 LEGEND = """\

@@ -20,10 +20,10 @@ from tiny_server import tiny_server, whole
 
 import llamalab
 from llamalab import find
-from llamalab.doctor import machine, network
-from llamalab.doctor.checks import CHECKS, checkup
-from llamalab.doctor.report import FAIL, NOTE, OK, Finding, Line, Report
-from llamalab.server import modelfile
+from llamalab.checkup import machine, network
+from llamalab.checkup.checks import CHECKS, checkup
+from llamalab.checkup.report import FAIL, NOTE, OK, Finding, Line, Report
+from llamalab.standin.answers import model_file
 
 VERSION = whole("200 OK", b'{"version":"0.33.0"}')
 SECRET = "s3cret"
@@ -78,23 +78,23 @@ def cache(tmp_path, monkeypatch) -> Path:
     if sys.platform == "linux":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     else:
-        monkeypatch.setattr(modelfile, "folder", lambda: tmp_path / "cache" / "llamalab")
-    modelfile.folder().mkdir(parents=True)
-    return modelfile.folder()
+        monkeypatch.setattr(model_file, "folder", lambda: tmp_path / "cache" / "llamalab")
+    model_file.folder().mkdir(parents=True)
+    return model_file.folder()
 
 
 # --- The whole --------------------------------------------------------------------------------
 
 
 def test_the_doctor_is_a_function_whatever_was_imported():
-    code = "import llamalab.doctor, llamalab.doctor.checks; print(callable(llamalab.doctor))"
+    code = "import llamalab.checkup, llamalab.checkup.checks; print(callable(llamalab.checkup))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
 
 
 def test_importing_llamalab_loads_nothing_of_it():
     code = "import sys, llamalab; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert not {"psutil", "packaging", "llamalab.doctor.checks"} & set(loaded)
+    assert not {"psutil", "packaging", "llamalab.checkup.checks"} & set(loaded)
 
 
 def test_the_command_prints_a_line_for_each_check_and_a_sentence():
@@ -296,7 +296,7 @@ def test_a_model_that_is_whole_is_ok(model_file):
 
 
 def test_a_model_that_was_cut_off_fails(cache):
-    (cache / modelfile.model_path().name).write_bytes(b"GGUF" + bytes(996))
+    (cache / model_file.model_path().name).write_bytes(b"GGUF" + bytes(996))
     assert look("Model file").state == FAIL
     assert "1,000 bytes of 98,362,432" in look("Model file").found
     assert look("Model file").cure.startswith("llamalab pull")
@@ -362,7 +362,7 @@ def test_an_ollama_is_told_with_its_version_and_models(monkeypatch):
 
 
 def test_the_built_in_server_is_told(monkeypatch):
-    from llamalab.server.run import BuiltinServer
+    from llamalab.standin.run import BuiltinServer
 
     with BuiltinServer.start(speed=0) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)

@@ -10,7 +10,7 @@ from tiny_server import tiny_server, whole
 
 from llamalab import find
 from llamalab.errors import ServerNotFound
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.run import BuiltinServer
 
 VERSION = whole("200 OK", b'{"version":"0.33.0"}')
 

@@ -22,7 +22,7 @@ from jupyter_client.manager import start_new_kernel
 
 import llamalab
 from llamalab import cli
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.run import BuiltinServer
 
 GENERATE = Path(__file__).parent.parent / "notebooks" / "generate.py"
 LINE = b'{"model":"m","response":"Yes","done":false}\n'

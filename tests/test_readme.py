@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamalab import cli
-from llamalab.server import modelfile
+from llamalab.standin.answers import model_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def test_what_it_says_an_answer_looks_like_is_what_one_gets():
     ],
 )
 def test_each_reason_why_the_model_cannot_be_fetched_is_among_the_troubles(pip_says):
-    assert modelfile.why_not(pip_says).why in PROSE
+    assert model_file.why_not(pip_says).why in PROSE
 
 
 @pytest.mark.parametrize("command", ["llamalab --version", "llamalab serve --help"])

@@ -14,8 +14,8 @@ import llamalab
 from llamalab import cli
 from llamalab.errors import BrokenStream, ModelNotFound
 from llamalab.recorder import NotRecorded, file_name
-from llamalab.server import recordings
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers import recordings
+from llamalab.standin.run import BuiltinServer
 
 PROMPT = "Are you listening?"
 DOCUMENT = recordings.FOLDER / "mistral-are-you-listening.ndjson"

@@ -3,7 +3,7 @@
 import pytest
 import survival
 
-from llamalab.server.faults import FAULTS
+from llamalab.standin.http.faults import FAULTS
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from test_packaging import PROJECT
 from tiny_server import chunk, head, tiny_server
 
 from llamalab import find, lab, recorder
-from llamalab.server import modelfile
-from llamalab.server import run as server_run
+from llamalab.standin import run as server_run
+from llamalab.standin.answers import model_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -180,7 +180,7 @@ def test_a_recording_can_be_made_in_an_awkward_folder(awkward, llamalab):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH came with Python 3.11")
 def test_pip_is_itself_in_a_folder_with_other_modules(awkward, tmp_path, monkeypatch):
     monkeypatch.chdir(awkward)
-    with modelfile.running([sys.executable, "-m", "pip", "--version"], tmp_path) as pip:
+    with model_file.running([sys.executable, "-m", "pip", "--version"], tmp_path) as pip:
         assert pip.stdout.read().startswith("pip ")
 
 

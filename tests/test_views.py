@@ -12,9 +12,9 @@ from PIL import Image
 from slow_model import slow_model
 
 import llamalab
+from llamalab import chat_box, inspector, race, time_bars, waterfall
 from llamalab.errors import LlamalabError
-from llamalab.server.recordings import FOLDER
-from llamalab.views import chat_box, inspector, race, time_bars, waterfall
+from llamalab.standin.answers.recordings import FOLDER
 from llamalab.views.look import WIDGET
 
 NAME = "mistral-are-you-listening"

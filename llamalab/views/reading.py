@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llamalab.errors import BadAnswer, LlamalabError
-from llamalab.server.recordings import FOLDER, pauses
+from llamalab.standin.answers.recordings import FOLDER, pauses
 from llamalab.wire import fragment_of, load_record
 
 # The parts of an answer's time, in their order, and the metric (ns) that measures each.

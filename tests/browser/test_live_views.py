@@ -9,7 +9,7 @@ from slow_model import slow_model
 
 FIRST = """\
 import llamalab
-from llamalab.server.recordings import FOLDER
+from llamalab.standin.answers.recordings import FOLDER
 content = (FOLDER / "mistral-are-you-listening.ndjson").read_bytes().partition(b"\\n")[2]
 chunks = [content[:150], content[150:700], content[700:]]
 line = '{"response":"é ","done":false}\\n'.encode()"""

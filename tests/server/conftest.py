@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.run import BuiltinServer
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 from raw_http import ask
 
-from llamalab.server.recordings import FOLDER
+from llamalab.standin.answers.recordings import FOLDER
 
 JSON = "application/json; charset=utf-8"
 BARE_JSON = "application/json"

@@ -18,12 +18,12 @@ import requests
 from jupyter_client.manager import start_new_kernel
 from raw_http import PATIENCE, ask, connect, post_bytes
 
-from llamalab.server import modelfile
-from llamalab.server.engine import LocalModel, local_model
-from llamalab.server.llama import SLOTS
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers import model_file
+from llamalab.standin.answers.engine import LocalModel, local_model
+from llamalab.standin.answers.llama import SLOTS
+from llamalab.standin.run import BuiltinServer
 
-MODEL = modelfile.NAME
+MODEL = model_file.NAME
 SHORT = {"num_predict": 5, "temperature": 0, "seed": 7}
 COUNT = ", ".join(map(str, range(1, 16)))  # told to go on, raw, it counts until its context is full
 
@@ -113,8 +113,8 @@ def fresh(model_file):
     """What a process of its own finds before and after the first question, and all it printed."""
     code = f"""
 import json, sys, requests
-from llamalab.server.engine import local_model
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers.engine import local_model
+from llamalab.standin.run import BuiltinServer
 with BuiltinServer.start(speed=0, engine=local_model()) as server:
     found = {{"running": requests.get(server.url + "/api/ps").json()["models"]}}
     found["imported"] = "xllamacpp" in sys.modules
@@ -145,7 +145,7 @@ def test_the_first_who_asks_loads_it(live, unloaded):
     assert answer["model"] == MODEL
     assert answer["load_duration"] > 10**7  # ns; it takes far longer than to find it loaded
     (item,) = running(live)
-    assert (item["name"], item["size"]) == (MODEL, modelfile.SIZE)
+    assert (item["name"], item["size"]) == (MODEL, model_file.SIZE)
 
 
 def test_an_empty_prompt_loads_it_and_keep_alive_0_unloads_it(live, unloaded):
@@ -276,9 +276,9 @@ def test_an_engine_that_never_comes_to_its_end_keeps_no_server_from_ending(model
     """In a process of its own, since its engine works on; `schema` refuses what it is asked."""
     code = """
 import requests
-from llamalab.server import llama, schema
-from llamalab.server.engine import local_model
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers import llama, schema
+from llamalab.standin.answers.engine import local_model
+from llamalab.standin.run import BuiltinServer
 schema.trouble_in, llama.RESTING = lambda _: "", 0.5
 asked = {"model": "smollm2:135m", "prompt": "Hi"}
 with BuiltinServer.start(engine=local_model()) as server:
@@ -334,7 +334,7 @@ def changed(content: bytes) -> bytes:
 def test_a_broken_file_is_one_error_and_the_server_lives_on(
     model_file, tmp_path, monkeypatch, break_it, pulled
 ):
-    monkeypatch.setattr(modelfile, "folder", lambda: tmp_path / "cache")  # a log is kept there
+    monkeypatch.setattr(model_file, "folder", lambda: tmp_path / "cache")  # a log is kept there
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(break_it(model_file.read_bytes()))
     with BuiltinServer.start(speed=0, engine=LocalModel(MODEL, broken, pulled)) as server:

@@ -12,10 +12,10 @@ import pytest
 from raw_http import PATIENCE, ask, connect, exchange, head_and_chunks, post_bytes
 
 from llamalab import cli
-from llamalab.server import faults
-from llamalab.server.faults import FAULTS
-from llamalab.server.recordings import FOLDER, read
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers.recordings import FOLDER, read
+from llamalab.standin.http import faults
+from llamalab.standin.http.faults import FAULTS
+from llamalab.standin.run import BuiltinServer
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 TEXT = "Yes, I am listening. How may I assist you today?"
@@ -382,7 +382,7 @@ def test_serve_help_lists_the_faults(capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
 @pytest.mark.parametrize("fault", ["cut", "refuse"])
 def test_serve_says_how_it_breaks_and_does(fault):
-    code = f"from llamalab.server.run import serve; serve(0, 0, fault={fault!r})"
+    code = f"from llamalab.standin.run import serve; serve(0, 0, fault={fault!r})"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ, **pipes) as serving:
         server, said, stop = (serving.stdout.readline() for _ in range(3))

@@ -6,8 +6,8 @@ import time
 import pytest
 from raw_http import connect, exchange, head_and_chunks, post_bytes
 
-from llamalab.server.recordings import FOLDER, read
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers.recordings import FOLDER, read
+from llamalab.standin.run import BuiltinServer
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 CLOSE = "Connection: close\r\n"

@@ -25,10 +25,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from raw_http import PATIENCE, ask, connect
 
-from llamalab.server import limits, protocol
-from llamalab.server.app import ABSENT
-from llamalab.server.faults import FAULTS
-from llamalab.server.run import BuiltinServer
+from llamalab.standin import limits
+from llamalab.standin.http.faults import FAULTS
+from llamalab.standin.http.routes import ABSENT
+from llamalab.standin.ollama import protocol
+from llamalab.standin.run import BuiltinServer
 
 EXAMPLES = int(os.environ.get("LLAMALAB_FUZZ", 250))
 POSTED = ["/api/generate", "/api/chat", "/api/show", "/api/pull", "/v1/chat/completions"]

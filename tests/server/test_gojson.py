@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamalab.server.gojson import MAX_DEPTH, NotJson, check, decode, dumps, quote
+from llamalab.standin.ollama.gojson import MAX_DEPTH, NotJson, check, decode, dumps, quote
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -11,9 +11,9 @@ import pytest
 import requests
 from raw_http import ask
 
-from llamalab.server import modelfile
+from llamalab.standin.answers import model_file
 
-MODEL = modelfile.NAME
+MODEL = model_file.NAME
 SHORT = {"num_predict": 12, "temperature": 0, "seed": 7}
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -62,7 +62,7 @@ def test_ollama_streams_in_an_event_loop(live):
 
 def test_ollama_lists_shows_and_pulls_the_model(client):
     listed = {item.model: item for item in client.list().models}
-    assert listed[MODEL].size == modelfile.SIZE
+    assert listed[MODEL].size == model_file.SIZE
     assert listed[MODEL].details.family == "llama"
     shown = client.show(MODEL)
     assert shown.modelinfo["general.architecture"] == "llama"

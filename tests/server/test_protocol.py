@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from llamalab.server import protocol
-from llamalab.server.protocol import Refusal
+from llamalab.standin.ollama import protocol
+from llamalab.standin.ollama.protocol import Refusal
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 import pytest
 from raw_http import ask
 
-from llamalab.server import recordings
-from llamalab.server.recordings import BadRecording, read_folder, schedule
-from llamalab.server.run import BuiltinServer
+from llamalab.standin.answers import recordings
+from llamalab.standin.answers.recordings import BadRecording, read_folder, schedule
+from llamalab.standin.run import BuiltinServer
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 import pytest
 from raw_http import PATIENCE, ask, connect, exchange, post_bytes
 
-from llamalab.server.protocol import Refusal
-from llamalab.server.recordings import FOLDER
-from llamalab.server.run import BuiltinServer, PortTaken
+from llamalab.standin.answers.recordings import FOLDER
+from llamalab.standin.ollama.protocol import Refusal
+from llamalab.standin.run import BuiltinServer, PortTaken
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 
@@ -89,14 +89,14 @@ def python(code, **more):
 
 
 def test_a_server_that_runs_does_not_keep_the_interpreter_from_ending():
-    process = python("from llamalab.server.run import *; BuiltinServer.start(); print('end')")
+    process = python("from llamalab.standin.run import *; BuiltinServer.start(); print('end')")
     assert process.communicate() == ("end\n", "")
     assert process.returncode == 0
 
 
 def serve(port=0, speed=0.01, recordings=None):
     more = f"{port}, {speed}, {str(recordings)!r}" if recordings else f"{port}, {speed}"
-    return python(f"from llamalab.server.run import serve; serve({more})")
+    return python(f"from llamalab.standin.run import serve; serve({more})")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")

@@ -13,10 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llamalab.server import gojson, protocol, translate
-from llamalab.server.faults import source_of
-from llamalab.server.protocol import Refusal
-from llamalab.server.responses import BARE_JSON, JSON, Records, collect, read_body, while_connected
+from llamalab.standin.answers import translate
+from llamalab.standin.http.faults import source_of
+from llamalab.standin.http.responses import (
+    BARE_JSON,
+    JSON,
+    Records,
+    collect,
+    read_body,
+    while_connected,
+)
+from llamalab.standin.ollama import gojson, protocol
+from llamalab.standin.ollama.protocol import Refusal
 
 KINDS = {400: "invalid_request_error", 404: "not_found_error"}
 

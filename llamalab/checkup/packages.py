@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamalab.doctor.report import Finding, fail, note, ok, tidy
+from llamalab.checkup.report import Finding, fail, note, ok, tidy
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

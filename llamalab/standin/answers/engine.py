@@ -22,9 +22,11 @@ from typing import Any, Protocol
 import httpx
 
 from llamalab.errors import LlamalabError, ServerNotFound
-from llamalab.server import gguf, limits, llama, modelfile, protocol
-from llamalab.server.protocol import Refusal
-from llamalab.server.translate import Endpoint
+from llamalab.standin import limits
+from llamalab.standin.answers import gguf, llama, model_file
+from llamalab.standin.answers.translate import Endpoint
+from llamalab.standin.ollama import protocol
+from llamalab.standin.ollama.protocol import Refusal
 
 KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
 LEAVING = 5  # seconds, for readers to leave when the server ends
@@ -68,7 +70,7 @@ class LocalModel:
 
     def __init__(self, name: str, file: Path, pulled: bool = False):
         self.name, self.file = name, file
-        self._pulled = pulled  # the file is the one that `modelfile` keeps
+        self._pulled = pulled  # the file is the one that `model_file` keeps
         self._llama: Any = None  # xllamacpp's server: it lives as long as it is referred to
         self._endpoint: Endpoint | None = None
         self._loading = asyncio.Lock()
@@ -144,10 +146,10 @@ class LocalModel:
             }
             return
         if self._pulled:
-            digest = f"sha256:{modelfile.SHA256}"
-            layer = {"status": f"pulling {modelfile.SHA256[:12]}", "digest": digest}
+            digest = f"sha256:{model_file.SHA256}"
+            layer = {"status": f"pulling {model_file.SHA256[:12]}", "digest": digest}
             try:
-                async for done, total in progress_of(modelfile.pull):
+                async for done, total in progress_of(model_file.pull):
                     yield {**layer, "total": total, **({"completed": done} if done else {})}
             except LlamalabError as error:
                 yield {"error": f"pull model manifest: {error.why or error.what}; {error.do}"}
@@ -208,8 +210,8 @@ class LocalModel:
     def _start(self) -> None:
         """Load the model, once it is known to be one."""
         self._header()
-        if self._pulled and not modelfile.is_whole(self.file):
-            raise Refusal(500, f"error loading model: {self.file} has changed; {modelfile.PULL}")
+        if self._pulled and not model_file.is_whole(self.file):
+            raise Refusal(500, f"error loading model: {self.file} has changed; {model_file.PULL}")
         server, key = llama.start(self.file)
         longest = llama.CONTEXT * limits.BYTES_PER_TOKEN
         self._endpoint = Endpoint(server.listening_address, key, longest=longest)
@@ -256,7 +258,7 @@ def local_model() -> LocalModel:
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
         return LocalModel(name_of(other), Path(os.path.expanduser(other)))
-    return LocalModel(modelfile.NAME, modelfile.model_path(), pulled=True)
+    return LocalModel(model_file.NAME, model_file.model_path(), pulled=True)
 
 
 class RemoteModel:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
 
-from llamalab.server import gojson
+from llamalab.standin.ollama import gojson
 
 VERSION = "0.33.0+llamalab"  # the protocol imitated, and the sign that it is an imitation
 

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llamalab.server import gojson, limits
+from llamalab.standin import limits
+from llamalab.standin.ollama import gojson
 
 JSON = "application/json; charset=utf-8"
 LOCAL_NETS = [

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from llamalab.errors import LlamalabError
-from llamalab.server import protocol
+from llamalab.standin.ollama import protocol
 
-FOLDER = Path(__file__).parent.parent / "recordings"  # those that come with llamalab
+FOLDER = Path(__file__).parents[2] / "recordings"  # those that come with llamalab
 
 # Fields of a request that do not change the answer, or are the same as nothing.
 IGNORED = ("model", "stream", "keep_alive")

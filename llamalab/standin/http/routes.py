@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from llamalab.server import gojson, protocol, v1
-from llamalab.server.engine import Engine
-from llamalab.server.faults import Dial, check_name, source_of
-from llamalab.server.guard import Guard, allow, find_route
-from llamalab.server.protocol import Refusal
-from llamalab.server.recordings import FOLDER, read_folder
-from llamalab.server.responses import (
+from llamalab.standin.answers.engine import Engine
+from llamalab.standin.answers.recordings import FOLDER, read_folder
+from llamalab.standin.answers.sources import Both, Live, Replay, Source
+from llamalab.standin.http import openai_routes
+from llamalab.standin.http.faults import Dial, check_name, source_of
+from llamalab.standin.http.guard import Guard, allow, find_route
+from llamalab.standin.http.responses import (
     BARE_JSON,
     Records,
     collect,
@@ -31,7 +31,8 @@ from llamalab.server.responses import (
     read_body,
     while_connected,
 )
-from llamalab.server.sources import Both, Live, Replay, Source
+from llamalab.standin.ollama import gojson, protocol
+from llamalab.standin.ollama.protocol import Refusal
 
 # What Ollama has and this server has not.
 ABSENT = {
@@ -81,7 +82,7 @@ def create_app(
         Route("/api/chat", answer, methods=["POST"]),
         Route("/api/show", show, methods=["POST"]),
         Route("/api/pull", pull, methods=["POST"]),
-        *v1.ROUTES,
+        *openai_routes.ROUTES,
         *(Route(path, absent, methods=methods) for path, methods in ABSENT.items()),
     ]
     handlers = {404: no_such_path, 405: wrong_method, Refusal: refused, Exception: failed}

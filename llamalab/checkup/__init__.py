@@ -12,7 +12,7 @@ they look for may be missing.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llamalab.doctor.report import Report
+    from llamalab.checkup.report import Report
 
 
 def doctor() -> "Report":
@@ -21,6 +21,6 @@ def doctor() -> "Report":
     `.ok` says whether the lesson can begin; `.lines` has each line's `name`, `state` ("OK",
     "note" or "FAIL"), `found` and `cure`.
     """
-    from llamalab.doctor.checks import checkup
+    from llamalab.checkup.checks import checkup
 
     return checkup()

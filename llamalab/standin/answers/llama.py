@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import psutil
 
-from llamalab.server import modelfile
-from llamalab.server.protocol import Refusal
+from llamalab.standin.answers import model_file
+from llamalab.standin.ollama.protocol import Refusal
 
 SLOTS = 8  # readers who are answered at the same time; others wait
 CONTEXT = 2048  # tokens of prompt and answer, for each reader; what Ollama calls num_ctx
@@ -30,7 +30,7 @@ SILENT, ALOUD = -1, 2
 
 def log_file() -> Path:
     """Where llama.cpp's words are, once it could not load a model."""
-    return modelfile.folder() / "engine.log"
+    return model_file.folder() / "engine.log"
 
 
 def start(file: Path) -> tuple[Any, str]:
@@ -129,7 +129,7 @@ def why_not(file: Path) -> str:
     """llama.cpp's own reason, which only a louder second try tells; all it says is in the log."""
     code = (
         "import sys, pathlib\n"
-        "from llamalab.server.llama import ALOUD, import_xllamacpp, settings\n"
+        "from llamalab.standin.answers.llama import ALOUD, import_xllamacpp, settings\n"
         "library = import_xllamacpp()\n"
         "library.Server(settings(library, pathlib.Path(sys.argv[1]), '', ALOUD))\n"
     )

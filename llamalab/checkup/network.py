@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import requests
 
 from llamalab import find
+from llamalab.checkup.report import Finding, export, fail, note, ok
 from llamalab.client import MODEL
-from llamalab.doctor.report import Finding, export, fail, note, ok
 from llamalab.errors import ServerNotFound, command
 
 

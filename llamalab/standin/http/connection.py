@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from llamalab.server import gojson, limits
-from llamalab.server.faults import BUSY
+from llamalab.standin import limits
+from llamalab.standin.http.faults import BUSY
+from llamalab.standin.ollama import gojson
 
 CLOSE = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
 

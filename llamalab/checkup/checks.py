@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from llamalab.doctor import machine, network, packages
-from llamalab.doctor.report import Finding, Line, Report, fail, note
+from llamalab.checkup import machine, network, packages
+from llamalab.checkup.report import Finding, Line, Report, fail, note
 
 PATIENCE = 8.0  # seconds for all checks together: a name server may keep silent for minutes
 

@@ -11,9 +11,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Protocol
 
-from llamalab.server import gojson, protocol, translate
-from llamalab.server.engine import Engine
-from llamalab.server.recordings import Recording, schedule
+from llamalab.standin.answers import translate
+from llamalab.standin.answers.engine import Engine
+from llamalab.standin.answers.recordings import Recording, schedule
+from llamalab.standin.ollama import gojson, protocol
 
 # What /api/tags tells about a model. Nobody knows how the recorded one was quantized.
 UNKNOWN = {

@@ -19,8 +19,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from llamalab.server import gojson, protocol
-from llamalab.server.protocol import Refusal
+from llamalab.standin.ollama import gojson, protocol
+from llamalab.standin.ollama.protocol import Refusal
 
 AFTER = 5  # this many records arrive before the trouble; "Yes, I am listening."
 SLOW_START = 8.0  # seconds

@@ -13,7 +13,7 @@ import re
 from itertools import accumulate
 from typing import Any
 
-from llamalab.server.limits import MAX_DEPTH
+from llamalab.standin.limits import MAX_DEPTH
 
 # The places Go's scanner can be in, named by the words of its error there.
 VALUE = "looking for beginning of value"
@@ -53,7 +53,7 @@ def decode(body: bytes) -> Any:
     {'model': 'mistral'}
     >>> decode(b"model=mistral")
     Traceback (most recent call last):
-    llamalab.server.gojson.NotJson: invalid character 'm' looking for beginning of value
+    llamalab.standin.ollama.gojson.NotJson: invalid character 'm' looking for beginning of value
     """
     text = body.decode("utf-8", "go-replace")
     start = _SPACE.match(body).end()

@@ -19,9 +19,11 @@ from typing import Any
 
 import httpx
 
-from llamalab.server import gojson, limits, llama, protocol
-from llamalab.server import schema as schemas
-from llamalab.server.protocol import DIED, Refusal
+from llamalab.standin import limits
+from llamalab.standin.answers import llama
+from llamalab.standin.answers import schema as schemas
+from llamalab.standin.ollama import gojson, protocol
+from llamalab.standin.ollama.protocol import DIED, Refusal
 
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "

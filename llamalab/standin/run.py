@@ -21,12 +21,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from llamalab.errors import LlamalabError
-from llamalab.server import limits
-from llamalab.server.app import create_app
-from llamalab.server.connection import Connection
-from llamalab.server.engine import Engine
-from llamalab.server.faults import FAULTS
-from llamalab.server.recordings import FOLDER
+from llamalab.standin import limits
+from llamalab.standin.answers.engine import Engine
+from llamalab.standin.answers.recordings import FOLDER
+from llamalab.standin.http.connection import Connection
+from llamalab.standin.http.faults import FAULTS
+from llamalab.standin.http.routes import create_app
 
 HOST = "127.0.0.1"
 

@@ -14,8 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from llamalab.server import gojson, limits
-from llamalab.server.protocol import Refusal
+from llamalab.standin import limits
+from llamalab.standin.ollama import gojson
+from llamalab.standin.ollama.protocol import Refusal
 
 JSON = "application/json; charset=utf-8"
 BARE_JSON = "application/json"  # where Ollama's own code writes the header, not its framework

@@ -6,27 +6,27 @@ import shutil
 import sys
 from pathlib import Path
 
-from llamalab.doctor.report import Finding, amount, export, fail, note, ok, tidy, unset
+from llamalab.checkup.report import Finding, amount, export, fail, note, ok, tidy, unset
 
 LITTLE, MODEL_NEEDS = 20e6, 200e6  # bytes: JupyterLab cannot save; a pull finds no room
 
 
 def model_file() -> Finding:
-    from llamalab.server import modelfile
+    from llamalab.standin.answers import model_file
 
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
         return other_model(Path(other).expanduser())
-    file = modelfile.model_path()
+    file = model_file.model_path()
     if not file.is_file():
         said = "not fetched yet; recordings play all the same"
         return note(said, "llamalab pull   (98 MB, once)")
-    if modelfile.is_whole(file):
-        return ok(f"{modelfile.NAME}, whole, in {tidy(file.parent)}")
+    if model_file.is_whole(file):
+        return ok(f"{model_file.NAME}, whole, in {tidy(file.parent)}")
     size = file.stat().st_size
     broken = "its SHA-256 is not the right one"
-    if size != modelfile.SIZE:
-        broken = f"{size:,} bytes of {modelfile.SIZE:,}"
+    if size != model_file.SIZE:
+        broken = f"{size:,} bytes of {model_file.SIZE:,}"
     return fail(f"{tidy(file)} is broken: {broken}", "llamalab pull   (fetches it anew)")
 
 
@@ -41,9 +41,9 @@ def other_model(file: Path) -> Finding:
 
 
 def disk() -> Finding:
-    from llamalab.server import modelfile
+    from llamalab.standin.answers import model_file
 
-    cache = modelfile.folder()
+    cache = model_file.folder()
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = {folder: shutil.disk_usage(folder).free for folder in (Path.cwd(), there)}
     least = min(free, key=free.__getitem__)
@@ -52,9 +52,9 @@ def disk() -> Finding:
         return fail(f"{said}: nothing can be saved", f"make room in {tidy(least)}")
     if locked := [folder for folder in free if not os.access(folder, os.W_OK)]:
         cure = "llamalab lab FOLDER   (one of your own)"
-        cure = modelfile.ELSEWHERE if locked == [there] else cure
+        cure = model_file.ELSEWHERE if locked == [there] else cure
         return note(f"{tidy(locked[0])} is not for you to write to: nothing is kept there", cure)
-    if free[there] < MODEL_NEEDS and not modelfile.model_path().is_file():
+    if free[there] < MODEL_NEEDS and not model_file.model_path().is_file():
         said = f"{amount(free[there])} free in {tidy(there)}: too little to fetch the model"
         return note(said, f"make {amount(MODEL_NEEDS)} of room there")
     return ok(said)

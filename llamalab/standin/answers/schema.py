@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llamalab.server import limits
+from llamalab.standin import limits
 
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 COUNTS = (("minLength", "maxLength"), ("minItems", "maxItems"))

@@ -1,0 +1,1 @@
+"""Who answers: recordings, llama.cpp on this machine, or an engine elsewhere."""
