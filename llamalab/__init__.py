@@ -25,7 +25,7 @@ from llamalab.errors import (
     ServerBusy,
     ServerNotFound,
 )
-from llamalab.exercises import check
+from llamalab.exercises.checking import check
 from llamalab.find import server
 from llamalab.recorder import record
 from llamalab.wire import join_fragments, load_answers, split_lines, tokens_per_second

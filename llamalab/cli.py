@@ -123,7 +123,7 @@ def lab_arguments(parser: argparse.ArgumentParser) -> None:
 
 def lab(arguments: argparse.Namespace) -> int:
     """Open the lesson in JupyterLab, with a model server at its side. Ctrl-C stops both."""
-    from llamalab.lab import open_lab
+    from llamalab.lesson.jupyterlab import open_lab
 
     return open_lab(arguments.folder, arguments.port, browser=not arguments.no_browser)
 

@@ -10,6 +10,7 @@ from itertools import tee
 import requests
 
 from llamalab import find
+from llamalab.address import keep_proxies_off_loopback, parse_host
 from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, ModelNotFound, ServerBusy
 from llamalab.wire import fragments_of, join_fragments, lines_of, load_record
 
@@ -159,8 +160,8 @@ def _request(
     session: requests.Session = _session,
     **arguments,
 ) -> requests.Response:
-    address = find.parse_host(server) if server else find.address()
-    find.keep_proxies_off_loopback()
+    address = parse_host(server) if server else find.address()
+    keep_proxies_off_loopback()
     try:
         response = session.request(
             method, address + path, timeout=(CONNECT, READ), stream=True, **arguments

@@ -5,23 +5,18 @@ The upper floor's door to `llamalab.standin`: the only helper module that may st
 
 import contextlib
 import os
-import re
 import threading
-import urllib.request
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import LocationParseError
 
+from llamalab.address import keep_proxies_off_loopback, parse_host, without_password
 from llamalab.errors import ServerNotFound, command
 
 DEFAULT = "http://127.0.0.1:11434"
 BUILTIN = "llamalab's built-in server"
-_HOST = re.compile(  # scheme, user, host (an IPv6 address may stand bare), port, path
-    r"(?:(.*?)://)?([^/]*@)?(\[[^]/]*\]|[^:/]*|[^/]*)(?::([^:/]*))?(/.*)?", re.DOTALL
-)
-LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")  # as NO_PROXY names it
 
 # Whatever requests raises for an address where nothing answers, or that is none.
 BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
@@ -140,50 +135,6 @@ def who_answers(
     )
 
 
-def parse_host(text: str) -> str:
-    """The address a client dials for a value of OLLAMA_HOST, in all the forms Ollama reads.
-
-    Source: `envconfig.Host` of Ollama; like it, a bad port falls back to the default one. As
-    a client's address `0.0.0.0` ("listen everywhere") means this machine.
-
-    >>> parse_host("192.168.1.20"), parse_host(":1234"), parse_host("::1")
-    ('http://192.168.1.20:11434', 'http://127.0.0.1:1234', 'http://[::1]:11434')
-    >>> parse_host("https://llm.school.example/ollama"), parse_host(' "0.0.0.0" ')
-    ('https://llm.school.example:443/ollama', 'http://127.0.0.1:11434')
-    """
-    scheme, user, host, port, path = _HOST.fullmatch(text.strip(" \t\r\n'\"")).groups("")
-    usual = {"": 11434, "http": 80, "https": 443}.get(scheme, 11434)
-    if (scheme, host) == ("", "ollama.com"):
-        scheme, usual = "https", 443
-    host = host.strip("[]")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    host = f"[{host}]" if ":" in host else host
-    port = port if re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535 else usual
-    return f"{scheme or 'http'}://{user}{host}:{port}{path}".rstrip("/")
-
-
-def keep_proxies_off_loopback() -> None:
-    """A school's proxy never gets what is meant for this machine: adds loopback to NO_PROXY.
-
-    For the lesson's own `requests.post` as well, therefore in the environment. Where the proxy
-    comes from the system's settings instead (Windows, macOS), it is written into the
-    environment first: Python stops looking there as soon as NO_PROXY is set.
-    """
-    proxies = urllib.request.getproxies()
-    if not {"http", "https", "all"} & proxies.keys():
-        return
-    if all(map(_is_direct, ("http://localhost", "http://127.0.0.1", "http://127.0.0.5"))):
-        return
-    for scheme in {"http", "https"} & proxies.keys():
-        os.environ.setdefault(f"{scheme}_proxy", proxies[scheme])
-    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [known, *LOOPBACK]))
-
-
-def _is_direct(address: str) -> bool:
-    return requests.utils.should_bypass_proxies(address, no_proxy=None)
-
-
 def not_found(address: str, error: Exception) -> ServerNotFound:
     """The error for an address where no server answers, with the command that mends it."""
     what = f"No server answers at {without_password(address)}."
@@ -196,12 +147,6 @@ def cure(address: str) -> str:
     if asked and parse_host(asked) == address:
         return command("unset OLLAMA_HOST", "Remove-Item Env:OLLAMA_HOST") + "; llamalab"
     return "llamalab serve"
-
-
-def without_password(address: str) -> str:
-    """The address as it may be shown in front of a class."""
-    scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _here(port: int, prepare: Callable[[], None]) -> tuple[str, str]:

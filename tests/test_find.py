@@ -9,6 +9,7 @@ import requests
 from tiny_server import tiny_server, whole
 
 from llamalab import find
+from llamalab.address import keep_proxies_off_loopback, parse_host
 from llamalab.errors import ServerNotFound
 from llamalab.standin.run import BuiltinServer
 
@@ -56,8 +57,8 @@ def no_address(monkeypatch):
     ],
 )
 def test_ollama_host_is_read_as_ollama_reads_it(value, address):
-    assert find.parse_host(value) == address
-    assert find.parse_host(address) == address
+    assert parse_host(value) == address
+    assert parse_host(address) == address
 
 
 def test_the_instructors_address_comes_first(monkeypatch, capsys):
@@ -166,7 +167,7 @@ def test_what_is_no_address_is_not_found(monkeypatch, value):
 
 def test_any_loopback_address_is_kept_off_the_proxy(monkeypatch, unused_address):
     monkeypatch.setenv("HTTP_PROXY", unused_address)
-    find.keep_proxies_off_loopback()
+    keep_proxies_off_loopback()
     for address in ("http://127.0.0.5:1", "http://localhost:1", "http://[::1]:1"):
         assert not requests.utils.get_environ_proxies(address)
 
@@ -184,20 +185,20 @@ def test_a_proxy_never_catches_a_loopback_address(monkeypatch, variable, unused_
     with tiny_server(VERSION) as url:
         with pytest.raises(requests.RequestException):
             requests.get(url, timeout=5)
-        find.keep_proxies_off_loopback()
+        keep_proxies_off_loopback()
         assert requests.get(url, timeout=5).json() == json.loads(b'{"version":"0.33.0"}')
 
 
 def test_what_no_proxy_said_before_is_kept(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "school.example")
-    find.keep_proxies_off_loopback()
-    find.keep_proxies_off_loopback()
+    keep_proxies_off_loopback()
+    keep_proxies_off_loopback()
     assert os.environ["NO_PROXY"] == "school.example,localhost,127.0.0.1,127.0.0.0/8,::1"
 
 
 def test_without_a_proxy_the_environment_is_left_alone(monkeypatch):
-    find.keep_proxies_off_loopback()
+    keep_proxies_off_loopback()
     assert "NO_PROXY" not in os.environ
 
 

@@ -25,7 +25,8 @@ from opening import opened
 from test_packaging import PROJECT
 from tiny_server import chunk, head, tiny_server
 
-from llamalab import find, lab, recorder
+from llamalab import find, recorder
+from llamalab.lesson import copying, jupyterlab
 from llamalab.standin import run as server_run
 from llamalab.standin.answers import model_file
 
@@ -229,7 +230,7 @@ def test_the_lesson_opens_in_an_awkward_folder_from_a_home_nobody_may_write_to(
         session.headers["Authorization"] = f"token {token}"
         names = {item["name"] for item in session.get(f"{root}api/contents").json()["content"]}
         kernel = session.post(f"{root}api/kernels", json={"name": "python3"})
-    assert lab.FIRST_PAGE in names
+    assert copying.FIRST_PAGE in names
     assert kernel.status_code == 201
     assert list(read_only.iterdir()) == []
 
@@ -251,18 +252,21 @@ def test_where_nobody_may_write_the_model_s_absence_is_a_sentence(read_only, bou
     assert b"Traceback" not in complained
 
 
-COPY = "import pathlib, sys, llamalab.lab as lab; lab.update_lesson(pathlib.Path(sys.argv[1]))"
+COPY = (
+    "import pathlib, sys; from llamalab.lesson import copying; "
+    "copying.update_lesson(pathlib.Path(sys.argv[1]))"
+)
 
 
 def test_a_whole_lesson_in_a_folder_nobody_may_write_to_is_opened_as_it_is(tmp_path, bound):
     lesson = tmp_path / "lesson"
-    lab.copy_lesson(lab.CHECKOUT, lesson)
+    copying.copy_lesson(copying.CHECKOUT, lesson)
     copy = (*bound, sys.executable, "-c", COPY, str(lesson))
     lesson.chmod(0o555)
     try:
         assert run(*copy) == (0, b"", b"")
         lesson.chmod(0o755)
-        (lesson / lab.FIRST_PAGE).unlink()
+        (lesson / copying.FIRST_PAGE).unlink()
         lesson.chmod(0o555)
         status, _, complained = run(*copy)
     finally:
@@ -418,23 +422,23 @@ def test_the_cure_is_typed_as_one_types_there(monkeypatch):
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_windows_and_macos_always_have_a_screen(monkeypatch, system):
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(lab.webbrowser, "open", lambda url: True)
+    monkeypatch.setattr(jupyterlab.webbrowser, "open", lambda url: True)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
-    assert lab.open_page("http://127.0.0.1:8888/")
+    assert jupyterlab.open_page("http://127.0.0.1:8888/")
 
 
 def test_on_windows_ctrl_c_reaches_us_alone_too(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200, raising=False)
-    assert lab.own_process_group() == {"creationflags": 0x200}
+    assert jupyterlab.own_process_group() == {"creationflags": 0x200}
 
 
 def test_on_windows_closing_the_window_is_a_ctrl_c(monkeypatch):
     handled = {}
     monkeypatch.setattr(signal, "SIGBREAK", 21, raising=False)
     monkeypatch.setattr(signal, "signal", handled.__setitem__)
-    lab.end_like_ctrl_c()
+    jupyterlab.end_like_ctrl_c()
     assert handled[21] is signal.default_int_handler
 
 

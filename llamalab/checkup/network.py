@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from llamalab import find
+from llamalab.address import parse_host, without_password
 from llamalab.checkup.report import Finding, export, fail, note, ok
 from llamalab.client import MODEL
 from llamalab.errors import ServerNotFound, command
@@ -22,8 +23,8 @@ def ollama_host() -> Finding:
     asked = os.environ.get("OLLAMA_HOST", "")
     if not asked.strip():
         return ok("not set: an Ollama on this machine is taken, else the built-in server")
-    address = find.parse_host(asked)
-    shown = find.without_password(address)
+    address = parse_host(asked)
+    shown = without_password(address)
     try:
         who = find.who_answers(address, get=ask)
     except ServerNotFound as error:
@@ -52,7 +53,7 @@ def port_11434() -> Finding:
 def models() -> Finding:
     """The models of the server that the lesson will ask; it asks for MODEL."""
     asked = os.environ.get("OLLAMA_HOST", "").strip()
-    address = find.parse_host(asked) if asked else find.DEFAULT
+    address = parse_host(asked) if asked else find.DEFAULT
     if asked and not answers(address, timeout=5.0):
         return note("not known: see OLLAMA_HOST")
     if not asked and not answers(address):
@@ -205,4 +206,4 @@ def no_proxy(*hosts: str) -> str:
 
 def shown(proxy: str) -> str:
     """A proxy's address without its password, which may stand there without a scheme, too."""
-    return find.without_password(proxy if "://" in proxy else f"http://{proxy}")
+    return without_password(proxy if "://" in proxy else f"http://{proxy}")

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from execute_notebooks import CELL_METADATA, METADATA, main
 
-from llamalab.exercises import EXERCISES
+from llamalab.exercises.cases import EXERCISES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 RECORDING = ROOT / "llamalab" / "recordings" / "mistral-are-you-listening.ndjson"
 
@@ -311,7 +311,7 @@ def test_each_exercise_is_in_one_chapter_and_not_solved_there():
 def test_the_spelling_is_british():
     texts = ["\n".join(cell.source for cell in read(name).cells) for name in COMPARED]
     texts += [json.dumps([cell.metadata for cell in read(name).cells]) for name in COMPARED]
-    texts += [(ROOT / "llamalab" / "exercises.py").read_text(encoding="utf-8")]
+    texts += [(ROOT / "llamalab" / "exercises" / "cases.py").read_text(encoding="utf-8")]
     texts += [(NOTEBOOKS / "generate.py").read_text(encoding="utf-8")]
     assert [found[0] for text in texts for found in AMERICAN.finditer(text)] == []
 

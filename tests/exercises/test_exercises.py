@@ -8,9 +8,10 @@ import pytest
 import requests
 
 import llamalab
-from llamalab.exercises import EXERCISES, check
+from llamalab.exercises.cases import EXERCISES
+from llamalab.exercises.checking import check
 
-GENERATE = Path(__file__).parent.parent / "notebooks" / "generate.py"
+GENERATE = Path(__file__).parents[2] / "notebooks" / "generate.py"
 
 
 def conversation(texts):

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 import llamalab
-from llamalab.lab import lesson_files
+from llamalab.lesson.copying import lesson_files
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(PYPROJECT)
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
@@ -74,7 +74,7 @@ def wheel(tmp_path_factory) -> list[str]:
 
 def test_the_wheel_carries_the_whole_lesson(wheel):
     for name in lesson_files(ROOT / "notebooks"):
-        assert f"llamalab/lesson/{name}" in wheel
+        assert f"llamalab/lesson/notebooks/{name}" in wheel
 
 
 def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
@@ -82,7 +82,7 @@ def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
     assert recordings
     for path in recordings:
         assert f"llamalab/recordings/{path.name}" in wheel
-    assert "llamalab/jupyter/labconfig/default_setting_overrides.json" in wheel
+    assert "llamalab/lesson/settings/labconfig/default_setting_overrides.json" in wheel
     assert "llamalab/views/look.css" in wheel
 
 

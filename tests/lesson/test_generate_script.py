@@ -16,7 +16,7 @@ from tiny_server import chunk, head, tiny_server, whole
 
 from llamalab.find import parse_host
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 GENERATE = NOTEBOOKS / "generate.py"
 NOBODY = "http://127.0.0.1:9"
 

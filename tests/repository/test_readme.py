@@ -11,7 +11,7 @@ import pytest
 from llamalab import cli
 from llamalab.standin.answers import model_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROSE = re.sub(r"```.*?```", "", README, flags=re.S)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)

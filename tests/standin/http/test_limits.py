@@ -80,7 +80,7 @@ def error_in(answer: bytes) -> tuple[int, str]:
 
 
 def test_the_readme_tells_these_limits():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for said in (
         f"| {limits.MAX_BODY >> 20} MiB a request |",
         f"| {limits.MAX_HEAD >> 10} KiB of headers |",

@@ -1,0 +1,1 @@
+"""The exercises: their cases, `llamalab.check`, and the judge of a script."""

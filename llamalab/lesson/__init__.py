@@ -1,0 +1,1 @@
+"""Opening the lesson: the student's copy of it, and JupyterLab."""
