@@ -140,9 +140,10 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ask(arguments: argparse.Namespace) -> int:
     """Ask the model one question and print its answer as it arrives."""
-    from llamalab import MODEL, find, model, stream
+    from llamalab import MODEL, find, stream
+    from llamalab.standin import fetch_model
 
-    server = arguments.server or find.server(quiet=True, prepare=model.fetch_or_go_on)
+    server = arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
     with Printed() as printed:
         for fragment in stream(" ".join(arguments.prompt), arguments.model or MODEL, server):
             printed.show(fragment)
@@ -186,10 +187,11 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
 
 def record(arguments: argparse.Namespace) -> int:
     """Ask a server, and keep its answer in a file that `llamalab serve --recordings` replays."""
-    from llamalab import MODEL, find, model
+    from llamalab import MODEL, find
     from llamalab import record as keep
+    from llamalab.standin import fetch_model
 
-    server = arguments.server or find.server(quiet=True, prepare=model.fetch_or_go_on)
+    server = arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
     prompt = " ".join(arguments.prompt)
     asked = [{"role": "user", "content": prompt}] if arguments.chat else prompt
     with Printed() as printed:
@@ -239,8 +241,8 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
-    from llamalab.model import fetch_or_go_on
     from llamalab.standin.answers.engine import local_model, remote_model
+    from llamalab.standin.fetch_model import fetch_or_go_on
     from llamalab.standin.run import serve
 
     if arguments.engine:
@@ -261,14 +263,15 @@ def pull_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pull(arguments: argparse.Namespace) -> int:
     """Fetch a model, with a bar to watch: the model in the box, or another one with Ollama."""
-    from llamalab import client, model
-    from llamalab.standin.answers import model_file
+    from llamalab import client
+    from llamalab.standin import fetch_model
+    from llamalab.standin.answers import builtin_model
 
-    if arguments.server or arguments.model not in (None, model_file.NAME):
-        client.pull(arguments.model or model_file.NAME, arguments.server)
+    if arguments.server or arguments.model not in (None, builtin_model.NAME):
+        client.pull(arguments.model or builtin_model.NAME, arguments.server)
     else:
-        model.fetch()
-        print(f"{model_file.NAME} is here: {model_file.model_path()}")
+        fetch_model.fetch()
+        print(f"{builtin_model.NAME} is here: {builtin_model.model_path()}")
     return 0
 
 

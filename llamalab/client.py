@@ -80,7 +80,7 @@ def models(server: str | None = None) -> list[str]:
             return [model["name"] for model in response.json()["models"]]
         except (requests.RequestException, ValueError, KeyError, TypeError):
             what = "The server's list of models makes no sense."
-            raise BadAnswer(what, do=find.cure(response.url)) from None
+            raise BadAnswer(what, do=find.what_to_do(response.url)) from None
 
 
 def pull(model: str, server: str | None = None) -> None:

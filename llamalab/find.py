@@ -131,17 +131,17 @@ def who_answers(
     raise ServerNotFound(
         f"Something answers at {without_password(address)}, but it is no model server.",
         why="it does not speak Ollama's API; another program or a proxy has this address",
-        do=cure(address),
+        do=what_to_do(address),
     )
 
 
 def not_found(address: str, error: Exception) -> ServerNotFound:
     """The error for an address where no server answers, with the command that mends it."""
     what = f"No server answers at {without_password(address)}."
-    return ServerNotFound(what, why=_reason(error), do=cure(address))
+    return ServerNotFound(what, why=_reason(error), do=what_to_do(address))
 
 
-def cure(address: str) -> str:
+def what_to_do(address: str) -> str:
     """The command for a student whose server is not there."""
     asked = os.environ.get("OLLAMA_HOST", "").strip()
     if asked and parse_host(asked) == address:

@@ -81,7 +81,7 @@ def file_name(model: str, prompt: str) -> str:
 @contextlib.contextmanager
 def _kept(file: Path, force: bool) -> Iterator[Path]:
     """A path to write to, which takes the file's place once it is known to be a recording."""
-    from llamalab.standin import recordings  # only when used: the server's rooms are heavy
+    from llamalab.standin.answers import recordings  # only when used: the server's rooms are heavy
 
     part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
     try:

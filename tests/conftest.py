@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["conftest.py"]  # for doctests: there are several modules of that name
+collect_ignore_glob = ["*conftest.py"]  # for doctests: there are several modules of that name
 
 ROOT = Path(__file__).parent.parent
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -53,12 +53,12 @@ def pytest_collection_modifyitems(items):
 def fetch_model() -> None:
     """Fetch the model in the box, once for all workers; why not, if not, is in the environment."""
     from llamalab.errors import PullFailed
-    from llamalab.standin.answers import model_file
+    from llamalab.standin.answers import builtin_model
 
     try:
-        model_file.pull()
+        builtin_model.pull()
     except PullFailed as error:
-        os.environ["LLAMALAB_NO_MODEL"] = f"needs the model: {error.why}. Cure: {error.do}"
+        os.environ["LLAMALAB_NO_MODEL"] = f"needs the model: {error.why}. Do: {error.do}"
     if importlib.util.find_spec("xllamacpp") is None:
         os.environ["LLAMALAB_NO_MODEL"] = "needs xllamacpp, which has no wheel for this machine"
 
@@ -66,26 +66,26 @@ def fetch_model() -> None:
 @pytest.fixture(scope="session")
 def model_file() -> Path:
     """The model in the box; a test that needs it is skipped, and in CI fails, where it is not."""
-    from llamalab.standin.answers import model_file
+    from llamalab.standin.answers import builtin_model
 
     if reason := os.environ.get("LLAMALAB_NO_MODEL"):
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return model_file.model_path()
+    return builtin_model.model_path()
 
 
 @pytest.fixture(scope="session")
 def need():
-    """`need("chromium", "google-chrome", cure="...")`: the first of these programs that is here.
+    """`need("chromium", "google-chrome", do="...")`: the first of these programs that is here.
 
     A test without its program is skipped on somebody's laptop, and fails in CI, where nobody
     would see that it never ran.
     """
 
-    def first_of(*programs: str, cure: str) -> str:
+    def first_of(*programs: str, do: str) -> str:
         for program in programs:
             if found := shutil.which(program):
                 return found
-        reason = f"needs {' or '.join(programs)}: {cure}"
+        reason = f"needs {' or '.join(programs)}: {do}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
     return first_of

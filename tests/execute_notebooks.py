@@ -26,7 +26,7 @@ from nbclient.exceptions import CellExecutionError
 
 from llamalab.errors import PullFailed
 from llamalab.find import DEFAULT
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.engine import local_model
 from llamalab.standin.run import BuiltinServer, PortTaken
 
@@ -55,7 +55,7 @@ def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     if any(map(is_live, notebook.cells)):
-        model_file.pull()
+        builtin_model.pull()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "notebooks")
         shutil.copytree(path.parent, here, ignore=shutil.ignore_patterns("my_*", ".*"))

@@ -28,7 +28,7 @@ import psutil
 import requests
 
 from llamalab.standin import limits
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.llama import SLOTS
 from llamalab.standin.answers.recordings import read_folder
 from llamalab.standin.http.faults import FAULTS
@@ -38,7 +38,7 @@ PATIENCE = 180  # seconds without a byte: the model is slow where others need th
 SLICES = 8  # of the time, to see the memory on the way
 GROWTH = 20 * 2**20  # bytes; or a twentieth, where that is more
 
-MODEL = model_file.NAME
+MODEL = builtin_model.NAME
 SHORT = {"num_predict": 3}
 RIGHT = {"split-line"}  # faults that a patient reader never notices, and that we can compare
 ENDLESS = {"stall", "slow-start"}  # those that only end for who leaves
@@ -237,7 +237,7 @@ def soak(
     A process that has only begun still grows: with more than one of `tries`, its memory has to
     be flat for `seconds` once, after as many of them at most.
     """
-    live = model_file.is_whole() if live is None else live
+    live = builtin_model.is_whole() if live is None else live
     with serving() as (url, process):
         readers = Soak(url, live, seed)
         start = settled(url, process)

@@ -173,10 +173,10 @@ def test_any_loopback_address_is_kept_off_the_proxy(monkeypatch, unused_address)
 
 
 def test_the_cure_speaks_of_ollama_host_only_where_it_is_to_blame(monkeypatch):
-    assert "llamalab serve" in find.cure("http://127.0.0.1:9")
+    assert "llamalab serve" in find.what_to_do("http://127.0.0.1:9")
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
-    assert "OLLAMA_HOST" in find.cure("http://127.0.0.1:9")
-    assert "OLLAMA_HOST" not in find.cure("http://127.0.0.1:10")
+    assert "OLLAMA_HOST" in find.what_to_do("http://127.0.0.1:9")
+    assert "OLLAMA_HOST" not in find.what_to_do("http://127.0.0.1:10")
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])

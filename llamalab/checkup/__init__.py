@@ -19,7 +19,7 @@ def doctor() -> "Report":
     """Look at everything the lesson needs, in about a second.
 
     `.ok` says whether the lesson can begin; `.lines` has each line's `name`, `state` ("OK",
-    "note" or "FAIL"), `found` and `cure`.
+    "note" or "FAIL"), `found` and `do`.
     """
     from llamalab.checkup.checks import checkup
 

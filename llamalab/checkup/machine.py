@@ -12,21 +12,21 @@ LITTLE, MODEL_NEEDS = 20e6, 200e6  # bytes: JupyterLab cannot save; a pull finds
 
 
 def model_file() -> Finding:
-    from llamalab.standin.answers import model_file
+    from llamalab.standin.answers import builtin_model
 
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
         return other_model(Path(other).expanduser())
-    file = model_file.model_path()
+    file = builtin_model.model_path()
     if not file.is_file():
         said = "not fetched yet; recordings play all the same"
         return note(said, "llamalab pull   (98 MB, once)")
-    if model_file.is_whole(file):
-        return ok(f"{model_file.NAME}, whole, in {tidy(file.parent)}")
+    if builtin_model.is_whole(file):
+        return ok(f"{builtin_model.NAME}, whole, in {tidy(file.parent)}")
     size = file.stat().st_size
     broken = "its SHA-256 is not the right one"
-    if size != model_file.SIZE:
-        broken = f"{size:,} bytes of {model_file.SIZE:,}"
+    if size != builtin_model.SIZE:
+        broken = f"{size:,} bytes of {builtin_model.SIZE:,}"
     return fail(f"{tidy(file)} is broken: {broken}", "llamalab pull   (fetches it anew)")
 
 
@@ -41,9 +41,9 @@ def other_model(file: Path) -> Finding:
 
 
 def disk() -> Finding:
-    from llamalab.standin.answers import model_file
+    from llamalab.standin.answers import builtin_model
 
-    cache = model_file.folder()
+    cache = builtin_model.folder()
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = {folder: shutil.disk_usage(folder).free for folder in (Path.cwd(), there)}
     least = min(free, key=free.__getitem__)
@@ -51,10 +51,10 @@ def disk() -> Finding:
     if free[least] < LITTLE:
         return fail(f"{said}: nothing can be saved", f"make room in {tidy(least)}")
     if locked := [folder for folder in free if not os.access(folder, os.W_OK)]:
-        cure = "llamalab lab FOLDER   (one of your own)"
-        cure = model_file.ELSEWHERE if locked == [there] else cure
-        return note(f"{tidy(locked[0])} is not for you to write to: nothing is kept there", cure)
-    if free[there] < MODEL_NEEDS and not model_file.model_path().is_file():
+        do = "llamalab lab FOLDER   (one of your own)"
+        do = builtin_model.ELSEWHERE if locked == [there] else do
+        return note(f"{tidy(locked[0])} is not for you to write to: nothing is kept there", do)
+    if free[there] < MODEL_NEEDS and not builtin_model.model_path().is_file():
         said = f"{amount(free[there])} free in {tidy(there)}: too little to fetch the model"
         return note(said, f"make {amount(MODEL_NEEDS)} of room there")
     return ok(said)
@@ -65,5 +65,5 @@ def console() -> Finding:
     if codecs.lookup(encoding).name == "utf-8":
         return ok(encoding)
     chosen = "PYTHONIOENCODING" in os.environ
-    cure = unset("PYTHONIOENCODING") if chosen else export("PYTHONUTF8", "1")
-    return note(f"{encoding}: a character that it lacks is shown as ?", cure)
+    do = unset("PYTHONIOENCODING") if chosen else export("PYTHONUTF8", "1")
+    return note(f"{encoding}: a character that it lacks is shown as ?", do)

@@ -28,8 +28,8 @@ def ollama_host() -> Finding:
     try:
         who = find.who_answers(address, get=ask)
     except ServerNotFound as error:
-        why = taker(address) or error.why
-        return fail(f"{error.what} Why: {why}", around_proxy(address) or find.cure(address))
+        why = port_owner(address) or error.why
+        return fail(f"{error.what} Why: {why}", around_proxy(address) or find.what_to_do(address))
     if "0.0.0.0" in asked:
         said = f"{who} at {shown}; 0.0.0.0 is an address to listen on, not one to ask"
         return note(said, export("OLLAMA_HOST", shown))
@@ -41,7 +41,7 @@ def port_11434() -> Finding:
     matters = not os.environ.get("OLLAMA_HOST", "").strip()
     if who := answers(find.DEFAULT):
         return ok(who)
-    if not (taken := taker(find.DEFAULT)):
+    if not (taken := port_owner(find.DEFAULT)):
         return note("no Ollama; the built-in server starts") if matters else ok("free")
     so = "the built-in server takes another one" if matters else "OLLAMA_HOST has the last word"
     port = urlsplit(find.DEFAULT).port
@@ -87,15 +87,15 @@ def proxies() -> Finding:
 
 def localhost() -> Finding:
     hosts = command("/etc/hosts", r"C:\Windows\System32\drivers\etc\hosts")
-    cure = f"write 127.0.0.1 instead, or add the line `127.0.0.1 localhost` to {hosts}"
+    do = f"write 127.0.0.1 instead, or add the line `127.0.0.1 localhost` to {hosts}"
     try:
         seen = sorted(resolve("localhost"))
     except OSError:
-        return note("nobody knows that name", cure)
+        return note("nobody knows that name", do)
     if not all(ipaddress.ip_address(address).is_loopback for address in seen):
-        return note(f"{', '.join(seen)}: that is not this machine", cure)
+        return note(f"{', '.join(seen)}: that is not this machine", do)
     if "127.0.0.1" not in seen:
-        return note(f"{', '.join(seen)} only; model servers listen on 127.0.0.1", cure)
+        return note(f"{', '.join(seen)} only; model servers listen on 127.0.0.1", do)
     return ok(", ".join(seen))
 
 
@@ -154,7 +154,7 @@ def is_caught(address: str) -> bool:
     return not requests.utils.should_bypass_proxies(address, no_proxy=None)
 
 
-def taker(address: str) -> str:
+def port_owner(address: str) -> str:
     """Who has an address of this machine, as in "python3 (process 4711) has it"; "" if nobody."""
     import psutil
 

@@ -39,10 +39,10 @@ def packages() -> Finding:
         shown = ("llamalab", "requests", "ipykernel", "matplotlib")
         return ok(", ".join(f"{name} {installed(name)}" for name in shown if installed(name)))
     said = ", ".join(unlike(need) for need in wrong.values())
-    cure = install(*map(asked, wrong.values()))
+    do = install(*map(asked, wrong.values()))
     if any(not installed(name) for name in wrong.keys() - OPTIONAL):
-        return fail(said, cure)
-    return note(said, cure)
+        return fail(said, do)
+    return note(said, do)
 
 
 def jupyterlab() -> Finding:

@@ -22,19 +22,19 @@ class Finding(NamedTuple):
 
     state: str
     found: str
-    cure: str = ""
+    do: str = ""
 
 
 def ok(found: str) -> Finding:
     return Finding(OK, found)
 
 
-def note(found: str, cure: str = "") -> Finding:
-    return Finding(NOTE, found, cure)
+def note(found: str, do: str = "") -> Finding:
+    return Finding(NOTE, found, do)
 
 
-def fail(found: str, cure: str) -> Finding:
-    return Finding(FAIL, found, cure)
+def fail(found: str, do: str) -> Finding:
+    return Finding(FAIL, found, do)
 
 
 class Line(NamedTuple):
@@ -43,7 +43,7 @@ class Line(NamedTuple):
     name: str
     state: str
     found: str
-    cure: str = ""
+    do: str = ""
 
 
 class Report:
@@ -83,8 +83,8 @@ class Report:
         for line in self.lines:
             label = f"{line.state:<{len(NOTE)}}  {line.name:<{names}}  "
             shown += wrapped(line.found, label, indent, width)
-            if line.cure:
-                shown += wrapped(line.cure, indent + "Do: ", indent + "    ", width)
+            if line.do:
+                shown += wrapped(line.do, indent + "Do: ", indent + "    ", width)
         return "\n".join([*shown, *wrapped(self.summary, "", "", width)])
 
     __str__ = __repr__ = text
@@ -114,7 +114,7 @@ def row(line: Line) -> str:
     symbol = f'<span style="{FIXED}; color: {COLOURS[line.state]}">{SYMBOLS[line.state]}</span>'
     state = f'<strong style="white-space: nowrap">{symbol}&nbsp;{line.state}</strong>'
     name = html.escape(line.name).replace(" ", "&nbsp;")
-    cells = (state, name, html.escape(line.found), html.escape(line.cure))
+    cells = (state, name, html.escape(line.found), html.escape(line.do))
     return "<tr>" + "".join(f"<td {LEFT}>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 import requests
 import zmq
 
-from llamalab import find, model
+from llamalab import find
 from llamalab.errors import LlamalabError
 from llamalab.lesson.copying import FIRST_PAGE, lesson_folder, update_lesson
+from llamalab.standin import fetch_model
 from llamalab.standin.run import PortTaken, listen
 
 SETTINGS = Path(__file__).parent / "settings"
@@ -86,7 +87,7 @@ def a_server() -> Iterator[str]:
     second `llamalab`, finds it there.
     """
     try:
-        yield find.server(port=urlsplit(find.DEFAULT).port, prepare=model.fetch_or_go_on)
+        yield find.server(port=urlsplit(find.DEFAULT).port, prepare=fetch_model.fetch_or_go_on)
     finally:
         find.stop()
 

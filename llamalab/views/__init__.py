@@ -8,7 +8,7 @@
 
 x is an Answer, a body (bytes), a list of records, or a recording (a path, or the short name of
 one that comes with llamalab). What a call returns shows itself in a notebook, and has a twin
-that needs no kernel: `print(view)` is a text that says the same (see `look.View`).
+that needs no kernel: `print(view)` is a text that says the same (see `base.View`).
 
 Each function is in the module of its name.
 """

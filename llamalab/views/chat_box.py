@@ -8,8 +8,8 @@ from typing import Any
 
 from llamalab import client
 from llamalab.errors import LlamalabError
-from llamalab.views import look
-from llamalab.views.line import Line
+from llamalab.views import base
+from llamalab.views.hang_up import ClosableSession
 from llamalab.wire import fragment_of, tokens_per_second
 
 PAUSE = 0.06  # seconds between two updates of the page: as fast as an eye can read
@@ -30,7 +30,7 @@ def chat_box(model: str = client.MODEL, server: str | None = None) -> ChatBox:
     return ChatBox(model, server)
 
 
-class ChatBox(look.View):
+class ChatBox(base.View):
     """The view of `chat_box`. Its answers are read by a thread each, which ends with the answer."""
 
     def __init__(self, model: str = client.MODEL, server: str | None = None):
@@ -71,7 +71,7 @@ class ChatBox(look.View):
             question = self._now
             self._end(question, status="Stopped.")
         if question:
-            question.line.hang_up()
+            question.connection.hang_up()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end of the answer that is on its way, `timeout` seconds at most."""
@@ -88,7 +88,7 @@ class ChatBox(look.View):
     def _read(self, question: _Question) -> None:
         """Read an answer to its end (a thread's work); whatever happens ends in a sentence."""
         try:
-            with question.line.session as session:
+            with question.connection.session as session:
                 asked = {"model": question.model, "messages": question.messages}
                 response = client.post("/api/chat", asked, self.server, session)
                 for record in client.records(response):
@@ -158,7 +158,7 @@ class _Question:
         self.messages, self.model = messages, model
         self.text = ""
         self.count = 0  # records
-        self.line = Line()
+        self.connection = ClosableSession()
         self.ended = threading.Event()
         self.began = self.shown = 0.0  # when the first record came, when it was shown last
 
@@ -232,7 +232,7 @@ class _Page:
             [self.past, self.now], layout={"flex": "none", "overflow": "visible"}
         )
         scroll = {"max_height": "420px", "overflow": "auto", "flex_flow": "column-reverse"}
-        return look.column(
+        return base.column(
             ipywidgets.Box([self.models, self.system], layout=row),
             ipywidgets.Box([talk], layout={**scroll, "width": "100%"}),  # scrolled to its end
             self.status,
@@ -261,9 +261,9 @@ class _Page:
         turns = "".join(_turn(*turn) for turn in box.turns[-TURNS:])
         _put(self.past, f'<div class="ll" role="log" aria-label="Conversation">{turns}</div>')
         current = _turn(now.model, now.text) if now and now.text else ""
-        _put(self.now, look.framed(current, label="The answer that is coming"))
-        trouble = f'<p class="ll-trouble">⚠ {look.escape(box.trouble)}</p>' if box.trouble else ""
-        status = f'<p class="ll-status">{look.escape(box.status)}</p>'
+        _put(self.now, base.framed(current, label="The answer that is coming"))
+        trouble = f'<p class="ll-trouble">⚠ {base.escape(box.trouble)}</p>' if box.trouble else ""
+        status = f'<p class="ll-status">{base.escape(box.status)}</p>'
         _put(self.status, f'<div class="ll" role="status">{trouble or status}</div>')
         self.send.disabled, self.stop.disabled = bool(now), not now
 
@@ -274,6 +274,6 @@ def _put(page: Any, value: str) -> None:
 
 
 def _turn(who: str, text: str) -> str:
-    shown = ("… " if len(text) > LONG else "") + look.escape(text[-LONG:])
+    shown = ("… " if len(text) > LONG else "") + base.escape(text[-LONG:])
     you = " ll-you" if who == "you" else ""
-    return f'<div class="ll-says{you}"><b>{look.escape(who)}</b>{shown}</div>'
+    return f'<div class="ll-says{you}"><b>{base.escape(who)}</b>{shown}</div>'

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from llamalab.errors import BadAnswer, LlamalabError, shorten
-from llamalab.views import look
+from llamalab.views import base
 from llamalab.wire import fragment_of, load_record
 
 AROUND = 60  # bytes of the tape before and after the current line
@@ -18,7 +18,7 @@ LONG = 400  # bytes of a line, characters of a text: of more, the middle is left
 LINES = 2  # before and after the current one
 
 
-def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> look.View:
+def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> base.View:
     r"""Take an answer apart, line by line: `content` is `response.content`.
 
     A slider, buttons and the arrow keys go through the lines; the current piece is marked in all
@@ -37,7 +37,7 @@ def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> look.Vie
     return Inspector(content, chunks)
 
 
-class Inspector(look.View):
+class Inspector(base.View):
     """The view of `inspector`; its lines are counted from 0."""
 
     def __init__(self, content: bytes, chunks: Iterable[bytes] | None = None):
@@ -68,8 +68,8 @@ class Inspector(look.View):
         heads = ["line", "bytes", "fragment", "text so far"]
         if self.cuts:
             heads.insert(2, "chunk")
-        rows = look.windowed(len(self.lines), self._row, head=12, tail=3)
-        return " → ".join(counts) + "\n\n" + look.table(heads, rows, left=heads[2:])
+        rows = base.windowed(len(self.lines), self._row, head=12, tail=3)
+        return " → ".join(counts) + "\n\n" + base.table(heads, rows, left=heads[2:])
 
     def _row(self, i: int) -> list[str]:
         fragment = shorten(self.fragments[i], 24)
@@ -87,15 +87,15 @@ class Inspector(look.View):
 
     def build(self) -> Any:
         if not self.lines:
-            return look.column(look.page("<p>There is not a single byte in it.</p>", label="Bytes"))
-        panes = look.page(*self.panes(0), label="From bytes to text")
+            return base.column(base.page("<p>There is not a single byte in it.</p>", label="Bytes"))
+        panes = base.page(*self.panes(0), label="From bytes to text")
 
         def show(number: int) -> None:
-            panes.value = look.framed(*self.panes(number - 1), label="From bytes to text")
+            panes.value = base.framed(*self.panes(number - 1), label="From bytes to text")
 
         last = len(self.lines)
-        controls = look.player("Line", 1, last, interval=600, step=max(1, last // 100), show=show)
-        return look.column(controls, panes)
+        controls = base.player("Line", 1, last, interval=600, step=max(1, last // 100), show=show)
+        return base.column(controls, panes)
 
     def panes(self, i: int) -> list[str]:
         """The four panes, as HTML, with line `i` marked in each."""
@@ -137,7 +137,7 @@ class Inspector(look.View):
         rows = []
         for k in range(max(0, i - LINES), min(len(self.lines), i + LINES + 1)):
             line = self.lines[k].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-            shown = look.visible(_middle_out(line, LONG if k == i else 200))
+            shown = base.visible(_middle_out(line, LONG if k == i else 200))
             now = " ll-now" if k == i else ""
             shown = f"<mark>{shown}</mark>" if k == i else shown
             rows.append(
@@ -148,13 +148,13 @@ class Inspector(look.View):
     def _record_pane(self, i: int) -> str:
         record = self.records[i]
         if not isinstance(record, dict):
-            return f'<p class="ll-trouble">This line is no record: {look.escape(record)}</p>'
+            return f'<p class="ll-trouble">This line is no record: {base.escape(record)}</p>'
         return "".join(_item(key, value) for key, value in list(record.items())[:20])
 
     def _text_pane(self, i: int) -> str:
         start, end = self.ends[i], self.ends[i + 1]
-        before = look.visible(self.joined[max(0, start - LONG) : start])
-        fragment = look.visible(_middle_out(self.joined[start:end], LONG))
+        before = base.visible(self.joined[max(0, start - LONG) : start])
+        fragment = base.visible(_middle_out(self.joined[start:end], LONG))
         more = "… " if start > LONG else ""
         return f"{more}{before}<mark>{fragment or 'nothing'}</mark>"
 
@@ -177,8 +177,8 @@ def _fragment(record: dict | str) -> str:
 
 
 def _pane(name: str, what: str, kind: str, content: str) -> str:
-    head = f'<p class="ll-head">{name} <small>{look.escape(what)}</small></p>'
-    label = look.escape(f"{name}: {what}")
+    head = f'<p class="ll-head">{name} <small>{base.escape(what)}</small></p>'
+    label = base.escape(f"{name}: {what}")
     body = f'<div class="{kind}" tabindex="0">{content}</div>'  # keys scroll what has the focus
     return f'<div class="ll-pane" role="region" aria-label="{label}">{head}{body}</div>'
 
@@ -186,7 +186,7 @@ def _pane(name: str, what: str, kind: str, content: str) -> str:
 def _tape_of(data: bytes) -> str:
     """Bytes as one sees them: ASCII as it is, each other byte in a box of its own."""
     text = data.decode("utf-8", "surrogateescape")
-    return re.sub(r"[^ -~]", _boxes, look.escape(text))
+    return re.sub(r"[^ -~]", _boxes, base.escape(text))
 
 
 def _boxes(match: re.Match) -> str:
@@ -202,8 +202,8 @@ def _boxes(match: re.Match) -> str:
 
 def _item(key: str, value: Any) -> str:
     """One key of a record; the one with the text is marked."""
-    shown = look.visible(_middle_out(json.dumps(value, ensure_ascii=False), 200))
-    key = look.visible(_middle_out(json.dumps(key, ensure_ascii=False), 60))
+    shown = base.visible(_middle_out(json.dumps(value, ensure_ascii=False), 200))
+    key = base.visible(_middle_out(json.dumps(key, ensure_ascii=False), 60))
     pair = f"{key}: {shown}"
     if key in ("&quot;response&quot;", "&quot;message&quot;", "&quot;error&quot;"):
         pair = f"<mark>{pair}</mark>"

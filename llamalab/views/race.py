@@ -7,14 +7,14 @@ from itertools import accumulate
 from typing import Any
 
 from llamalab.errors import LlamalabError, shorten
-from llamalab.views import look
-from llamalab.views.reading import read
+from llamalab.views import base
+from llamalab.views.timed_answer import read
 
 TICK = 0.1  # seconds
 SHOWN = 1500  # characters of a text: of more, the end
 
 
-def race(x: Any) -> look.View:
+def race(x: Any) -> base.View:
     """The same answer in batch (`"stream": false`) and as a stream, side by side.
 
     `x` is an Answer, a body (bytes), a list of records, or a recording; its records say when each
@@ -27,34 +27,34 @@ def race(x: Any) -> look.View:
     return Race(x)
 
 
-class Race(look.View):
+class Race(base.View):
     """The view of `race`; `now` is in seconds after the question."""
 
     def __init__(self, x: Any):
-        self.reading = read(x)
-        if not self.reading.came:
+        self.answer = read(x)
+        if not self.answer.came:
             what = "There is nothing to race: these records do not say when they came."
             raise LlamalabError(what, do="give it an answer with created_at in its records")
-        self.came = self.reading.came
+        self.came = self.answer.came
         self.end = self.came[-1]
-        self.ends = [0, *accumulate(map(len, self.reading.fragments))]
-        self.whole = self.reading.text
+        self.ends = [0, *accumulate(map(len, self.answer.fragments))]
+        self.whole = self.answer.text
 
     def text(self) -> str:
         moments = [self.end * share / 8 for share in range(1, 9)]
-        rows = [[look.seconds(now), *self._cells(now)] for now in moments]
+        rows = [[base.seconds(now), *self._cells(now)] for now in moments]
         heads = ["after", "batch", "stream"]
-        return self.summary() + "\n\n" + look.table(heads, rows, left=heads[1:])
+        return self.summary() + "\n\n" + base.table(heads, rows, left=heads[1:])
 
     def summary(self) -> str:
         """The result, in a sentence or two."""
-        first = self.came[self.reading.first]
-        said = f"Both are whole after {look.seconds(self.end)}; the stream can be read after "
-        said += f"{look.seconds(first)}, {look.seconds(self.end - first)} earlier."
-        if not self.reading.timed_from_question:
+        first = self.came[self.answer.first]
+        said = f"Both are whole after {base.seconds(self.end)}; the stream can be read after "
+        said += f"{base.seconds(first)}, {base.seconds(self.end - first)} earlier."
+        if not self.answer.timed_from_question:
             said += "\nWhen it was asked is not known: the times count from the first record."
-        if self.reading.broken:
-            said += f"\nNot whole: {self.reading.broken}"
+        if self.answer.broken:
+            said += f"\nNot whole: {self.answer.broken}"
         return said
 
     def _cells(self, now: float) -> list[str]:
@@ -67,14 +67,14 @@ class Race(look.View):
 
     def build(self) -> Any:
         ticks = -int(-self.end // TICK) or 1  # rounded up: the last tick shows the end
-        page = look.page(*self.panes(0), label="Batch and stream, side by side")
+        page = base.page(*self.panes(0), label="Batch and stream, side by side")
 
         def show(tick: int) -> None:
-            page.value = look.framed(*self.panes(tick * TICK), label="Batch and stream")
+            page.value = base.framed(*self.panes(tick * TICK), label="Batch and stream")
 
         pace = {"interval": int(TICK * 1000), "step": 1}
-        controls = look.player("Time", 0, ticks, **pace, show=show, readout=False)
-        return look.column(controls, page)
+        controls = base.player("Time", 0, ticks, **pace, show=show, readout=False)
+        return base.column(controls, page)
 
     def panes(self, now: float) -> list[str]:
         """Both answers at a moment, as HTML."""
@@ -94,10 +94,10 @@ class Race(look.View):
         state = "✔ whole" if finished else "… still coming" if text else "○ nothing to read yet"
         bar = f'<i{" class=ll-waits" if waits else ""} style="width:{share:.0%}"></i>'
         clock = f"{now:.1f} s: {state}, {len(text):,} characters"
-        shown = ("… " if len(text) > SHOWN else "") + look.escape(text[-SHOWN:])
+        shown = ("… " if len(text) > SHOWN else "") + base.escape(text[-SHOWN:])
         return (
             f'<div class="ll-pane" role="region" aria-label="{name}: {clock}">'
-            f'<p class="ll-head">{name} <small>{look.escape(how)}</small></p>'
+            f'<p class="ll-head">{name} <small>{base.escape(how)}</small></p>'
             f'<p class="ll-status">{clock}</p>'
             f'<div class="ll-bar">{bar}</div><p class="ll-text">{shown}</p></div>'
         )

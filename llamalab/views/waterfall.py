@@ -8,13 +8,13 @@ from textwrap import fill
 from typing import Any
 
 from llamalab.errors import shorten
-from llamalab.views import look
-from llamalab.views.reading import PARTS, REST, gaps_of, parts_of, read
+from llamalab.views import base
+from llamalab.views.timed_answer import PARTS, REST, gaps_of, parts_of, read
 
 LABELLED = 30  # fragments; more of them are drawn without their words
 
 
-def waterfall(x: Any) -> look.View:
+def waterfall(x: Any) -> base.View:
     """When each fragment came: the time to the first one, the gaps, load, prompt, generation.
 
     `x` is an Answer, a body (bytes), a list of records, or a recording. An answer that was cut or
@@ -27,19 +27,19 @@ def waterfall(x: Any) -> look.View:
     return Waterfall(x)
 
 
-class Waterfall(look.View):
+class Waterfall(base.View):
     """The view of `waterfall`."""
 
     def __init__(self, x: Any):
-        self.reading = read(x)
-        self.parts = parts_of(self.reading.last)
+        self.answer = read(x)
+        self.parts = parts_of(self.answer.last)
 
     def text(self) -> str:
         said = [self.summary()]
-        if self.reading.records:
+        if self.answer.records:
             heads = ["record", "came after", "gap", "fragment"]
-            rows = look.windowed(len(self.reading.records), self._row)
-            said.append(look.table(heads, rows, left=["fragment"]))
+            rows = base.windowed(len(self.answer.records), self._row)
+            said.append(base.table(heads, rows, left=["fragment"]))
         return "\n\n".join(said)
 
     def summary(self) -> str:
@@ -49,56 +49,56 @@ class Waterfall(look.View):
             lines.append(shares)
         if missing := [PARTS[part] for part in PARTS if self.parts[part] is None]:
             lines.append(f"Not measured (zero, or left out): {', '.join(missing)}.")
-        if self.reading.broken:
-            lines.append(f"Not whole: {self.reading.broken}")
+        if self.answer.broken:
+            lines.append(f"Not whole: {self.answer.broken}")
         return "\n".join(lines)
 
     def _timing(self) -> str:
-        reading = self.reading
-        if not reading.records:
+        answer = self.answer
+        if not answer.records:
             return "Not a single record came."
-        if reading.came is None:
+        if answer.came is None:
             return "These records do not say when they came (no created_at)."
-        first, end = reading.came[reading.first], reading.came[-1]
-        said = f"First text after {look.seconds(first)}"
-        if not reading.timed_from_question:
+        first, end = answer.came[answer.first], answer.came[-1]
+        said = f"First text after {base.seconds(first)}"
+        if not answer.timed_from_question:
             said = "When it was asked is not known: the times count from the first record"
-        gaps = gaps_of(reading.came[reading.first :])
+        gaps = gaps_of(answer.came[answer.first :])
         if gaps:
             number = f"{len(gaps):,} gap{'s' if len(gaps) > 1 else ''}"
-            longest = f" (the longest {look.seconds(max(gaps))})" if len(gaps) > 1 else ""
-            said += f", then {number} of {look.seconds(median(gaps))}{longest}"
-        return f"{said}: {look.seconds(end)} in all."
+            longest = f" (the longest {base.seconds(max(gaps))})" if len(gaps) > 1 else ""
+            said += f", then {number} of {base.seconds(median(gaps))}{longest}"
+        return f"{said}: {base.seconds(end)} in all."
 
     def _shares(self) -> str:
         total = sum(value for value in self.parts.values() if value)
         known = {part: value for part, value in self.parts.items() if value is not None}
-        shares = [f"{part} {look.seconds(s)} ({s / total:.0%})" for part, s in known.items() if s]
+        shares = [f"{part} {base.seconds(s)} ({s / total:.0%})" for part, s in known.items() if s]
         return " · ".join(shares)
 
     def _row(self, i: int) -> list[str]:
-        reading = self.reading
-        fragment = shorten(reading.fragments[i], 40) if reading.fragments[i] else self._silent(i)
-        if reading.came is None:
+        answer = self.answer
+        fragment = shorten(answer.fragments[i], 40) if answer.fragments[i] else self._silent(i)
+        if answer.came is None:
             return [f"{i + 1:,}", "–", "–", fragment]
-        gap = reading.came[i] - reading.came[i - 1] if i else None
-        return [f"{i + 1:,}", look.seconds(reading.came[i]), look.seconds(gap), fragment]
+        gap = answer.came[i] - answer.came[i - 1] if i else None
+        return [f"{i + 1:,}", base.seconds(answer.came[i]), base.seconds(gap), fragment]
 
     def _silent(self, i: int) -> str:
         """What a record without text is."""
-        record = self.reading.records[i]
+        record = self.answer.records[i]
         if "error" in record:
             return f"error: {shorten(str(record['error']), 40)}"
         return "(done)" if record.get("done") is True else "(no text)"
 
     def picture(self) -> bytes | None:
-        came = self.reading.came
+        came = self.answer.came
         if came is None:
             return None
         count = len(came)
         labelled = count <= LABELLED
         height = 1.5 + 0.22 * count if labelled else 4
-        with look.drawing(6.8, height) as (figure, axes, png):
+        with base.drawing(6.8, height) as (figure, axes, png):
             self._draw_bars(axes, came)
             if labelled:
                 names = [self._row(i)[-1] for i in range(count)]
@@ -107,7 +107,7 @@ class Waterfall(look.View):
                 axes.set_ylabel("record, from 0 to the last", fontsize=12)
             axes.set_ylim(count - 0.4, -0.8 if labelled else -0.06 * count)
             axes.set_xlim(0, (came[-1] or 1) * 1.02)
-            since = "the question" if self.reading.timed_from_question else "the first record"
+            since = "the question" if self.answer.timed_from_question else "the first record"
             axes.set_xlabel(f"seconds after {since}", fontsize=12)
             axes.set_title(fill(self._timing(), 72), fontsize=11, loc="left", parse_math=False)
             if axes.get_legend_handles_labels()[0]:
@@ -117,19 +117,19 @@ class Waterfall(look.View):
 
     def _draw_bars(self, axes: Any, came: list[float]) -> None:
         """The wait for the first record in its parts, then a bar from each record to the next."""
-        colour, _ = look.INK["generation"]
+        colour, _ = base.INK["generation"]
         thick = 0.7 if len(came) <= LABELLED else max(2.0, len(came) / 40)  # in records
         at = 0.0
         for part in ("load", "prompt", REST):
             share = self.parts[part] or 0
             share = min(share, came[0] - at) if part != REST else came[0] - at
             if share > 0:
-                ink, hatch = look.INK[part]
-                name = f"{part} {look.seconds(self.parts[part] or share)}"
+                ink, hatch = base.INK[part]
+                name = f"{part} {base.seconds(self.parts[part] or share)}"
                 style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "label": name}
                 axes.barh(0, share, thick, at, linewidth=0.5, **style)
                 at += share
-        label = f"generation {look.seconds(self.parts['generation'])}"
+        label = f"generation {base.seconds(self.parts['generation'])}"
         if self.parts["generation"] is None:
             label = "from record to record"
         ends = [max(end, start + came[-1] / 300) for start, end in pairwise(came)]
@@ -138,4 +138,4 @@ class Waterfall(look.View):
         axes.barh(0, 0, color=colour, label=label)  # for the legend: in the order of time
 
     def build(self) -> Any:
-        return look.card(self._png, self.text(), label=f"Waterfall of an answer. {self.summary()}")
+        return base.card(self._png, self.text(), label=f"Waterfall of an answer. {self.summary()}")

@@ -37,8 +37,8 @@ PROMPTS = [
 
 DIRECT = """
 import json, sys, time
-from llamalab.standin.answers import llama, model_file
-server, _ = llama.start(model_file.model_path())
+from llamalab.standin.answers import llama, builtin_model
+server, _ = llama.start(builtin_model.model_path())
 for line in sys.stdin:
     times, last = [], {}
     start = time.perf_counter()

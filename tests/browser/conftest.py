@@ -25,7 +25,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def browser(need):
     """Chromium, without a screen."""
-    program = need(*CHROMIUM, cure="apt-get install chromium, or install Google Chrome")
+    program = need(*CHROMIUM, do="apt-get install chromium, or install Google Chrome")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=QUIET)
         yield chromium

@@ -5,22 +5,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
+from project import PROJECT, PYPROJECT, ROOT
 
 import llamalab
 from llamalab.lesson.copying import lesson_files
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-ROOT = Path(__file__).parents[2]
-PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-PROJECT = tomllib.loads(PYPROJECT)
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
 FROM_PIP = next(entry["pip"] for entry in CONDA if isinstance(entry, dict))
 
@@ -83,7 +75,7 @@ def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
     for path in recordings:
         assert f"llamalab/recordings/{path.name}" in wheel
     assert "llamalab/lesson/settings/labconfig/default_setting_overrides.json" in wheel
-    assert "llamalab/views/look.css" in wheel
+    assert "llamalab/views/views.css" in wheel
 
 
 def test_the_wheel_carries_nothing_a_student_left_behind(wheel):

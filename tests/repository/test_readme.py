@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamalab import cli
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,8 +80,13 @@ def test_every_chapter_is_in_the_table():
 
 def test_the_map_shows_the_country():
     (country,) = [block for kind, block in BLOCKS if kind == "text" and "README.md" in block]
+    folders = []
     for line in country.splitlines():
-        assert (ROOT / line.split()[0]).exists(), line
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.findall(r"\S+", re.split(r"  +", line.lstrip(), maxsplit=1)[0])
+        for name in names:
+            assert ROOT.joinpath(*folders[:depth], name).exists(), line
+        folders[depth:] = names[-1:]
 
 
 def test_what_it_says_an_answer_looks_like_is_what_one_gets():
@@ -102,7 +107,7 @@ def test_what_it_says_an_answer_looks_like_is_what_one_gets():
     ],
 )
 def test_each_reason_why_the_model_cannot_be_fetched_is_among_the_troubles(pip_says):
-    assert model_file.why_not(pip_says).why in PROSE
+    assert builtin_model.why_not(pip_says).why in PROSE
 
 
 @pytest.mark.parametrize("command", ["llamalab --version", "llamalab serve --help"])

@@ -15,7 +15,7 @@ import llamalab
 from llamalab import chat_box, inspector, race, time_bars, waterfall
 from llamalab.errors import LlamalabError
 from llamalab.standin.answers.recordings import FOLDER
-from llamalab.views.look import WIDGET
+from llamalab.views.base import WIDGET
 
 NAME = "mistral-are-you-listening"
 CONTENT = (FOLDER / f"{NAME}.ndjson").read_bytes().partition(b"\n")[2]

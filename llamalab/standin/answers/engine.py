@@ -23,7 +23,7 @@ import httpx
 
 from llamalab.errors import LlamalabError, ServerNotFound
 from llamalab.standin import limits
-from llamalab.standin.answers import gguf, llama, model_file
+from llamalab.standin.answers import builtin_model, gguf, llama
 from llamalab.standin.answers.translate import Endpoint
 from llamalab.standin.ollama import protocol
 from llamalab.standin.ollama.protocol import Refusal
@@ -70,7 +70,7 @@ class LocalModel:
 
     def __init__(self, name: str, file: Path, pulled: bool = False):
         self.name, self.file = name, file
-        self._pulled = pulled  # the file is the one that `model_file` keeps
+        self._pulled = pulled  # the file is the one that `builtin_model` keeps
         self._llama: Any = None  # xllamacpp's server: it lives as long as it is referred to
         self._endpoint: Endpoint | None = None
         self._loading = asyncio.Lock()
@@ -146,10 +146,10 @@ class LocalModel:
             }
             return
         if self._pulled:
-            digest = f"sha256:{model_file.SHA256}"
-            layer = {"status": f"pulling {model_file.SHA256[:12]}", "digest": digest}
+            digest = f"sha256:{builtin_model.SHA256}"
+            layer = {"status": f"pulling {builtin_model.SHA256[:12]}", "digest": digest}
             try:
-                async for done, total in progress_of(model_file.pull):
+                async for done, total in progress_of(builtin_model.pull):
                     yield {**layer, "total": total, **({"completed": done} if done else {})}
             except LlamalabError as error:
                 yield {"error": f"pull model manifest: {error.why or error.what}; {error.do}"}
@@ -210,8 +210,10 @@ class LocalModel:
     def _start(self) -> None:
         """Load the model, once it is known to be one."""
         self._header()
-        if self._pulled and not model_file.is_whole(self.file):
-            raise Refusal(500, f"error loading model: {self.file} has changed; {model_file.PULL}")
+        if self._pulled and not builtin_model.is_whole(self.file):
+            raise Refusal(
+                500, f"error loading model: {self.file} has changed; {builtin_model.PULL}"
+            )
         server, key = llama.start(self.file)
         longest = llama.CONTEXT * limits.BYTES_PER_TOKEN
         self._endpoint = Endpoint(server.listening_address, key, longest=longest)
@@ -258,7 +260,7 @@ def local_model() -> LocalModel:
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
         return LocalModel(name_of(other), Path(os.path.expanduser(other)))
-    return LocalModel(model_file.NAME, model_file.model_path(), pulled=True)
+    return LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
 
 
 class RemoteModel:

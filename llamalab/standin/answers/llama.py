@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import psutil
 
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 from llamalab.standin.ollama.protocol import Refusal
 
 SLOTS = 8  # readers who are answered at the same time; others wait
@@ -30,7 +30,7 @@ SILENT, ALOUD = -1, 2
 
 def log_file() -> Path:
     """Where llama.cpp's words are, once it could not load a model."""
-    return model_file.folder() / "engine.log"
+    return builtin_model.folder() / "engine.log"
 
 
 def start(file: Path) -> tuple[Any, str]:

@@ -18,12 +18,12 @@ import requests
 from jupyter_client.manager import start_new_kernel
 from raw_http import PATIENCE, ask, connect, post_bytes
 
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.engine import LocalModel, local_model
 from llamalab.standin.answers.llama import SLOTS
 from llamalab.standin.run import BuiltinServer
 
-MODEL = model_file.NAME
+MODEL = builtin_model.NAME
 SHORT = {"num_predict": 5, "temperature": 0, "seed": 7}
 COUNT = ", ".join(map(str, range(1, 16)))  # told to go on, raw, it counts until its context is full
 
@@ -145,7 +145,7 @@ def test_the_first_who_asks_loads_it(live, unloaded):
     assert answer["model"] == MODEL
     assert answer["load_duration"] > 10**7  # ns; it takes far longer than to find it loaded
     (item,) = running(live)
-    assert (item["name"], item["size"]) == (MODEL, model_file.SIZE)
+    assert (item["name"], item["size"]) == (MODEL, builtin_model.SIZE)
 
 
 def test_an_empty_prompt_loads_it_and_keep_alive_0_unloads_it(live, unloaded):
@@ -334,7 +334,7 @@ def changed(content: bytes) -> bytes:
 def test_a_broken_file_is_one_error_and_the_server_lives_on(
     model_file, tmp_path, monkeypatch, break_it, pulled
 ):
-    monkeypatch.setattr(model_file, "folder", lambda: tmp_path / "cache")  # a log is kept there
+    monkeypatch.setattr(builtin_model, "folder", lambda: tmp_path / "cache")  # a log is kept there
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(break_it(model_file.read_bytes()))
     with BuiltinServer.start(speed=0, engine=LocalModel(MODEL, broken, pulled)) as server:

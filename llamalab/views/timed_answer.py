@@ -26,7 +26,7 @@ REST = "rest"  # what `total_duration` has left: waiting in the queue, and what 
 
 
 @dataclass(frozen=True)
-class Reading:
+class TimedAnswer:
     """An answer as the views read it; one item of `fragments` and of `came` for each record."""
 
     records: list[dict]
@@ -55,13 +55,13 @@ class Reading:
         return next((i for i, fragment in enumerate(self.fragments) if fragment), 0)
 
 
-def read(x: Any) -> Reading:
+def read(x: Any) -> TimedAnswer:
     """Read an Answer, a body (bytes), a list of records, or a recording (path or short name).
 
     Raises `LlamalabError` where `x` is none of these, or there is no such recording.
 
-    >>> reading = read("mistral-are-you-listening")
-    >>> reading.text, len(reading.records), round(reading.came[0], 2)
+    >>> answer = read("mistral-are-you-listening")
+    >>> answer.text, len(answer.records), round(answer.came[0], 2)
     ('Yes, I am listening. How may I assist you today?', 14, 2.25)
     """
     broken = ""
@@ -74,7 +74,7 @@ def read(x: Any) -> Reading:
     else:
         records = _list(x)
     fragments, trouble = _fragments(records)
-    return Reading(records, fragments, _came(records), broken or trouble)
+    return TimedAnswer(records, fragments, _came(records), broken or trouble)
 
 
 def number(record: dict, key: str) -> int | None:

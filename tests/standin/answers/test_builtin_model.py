@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llamalab.errors import PullFailed
-from llamalab.standin.answers import gguf, model_file
+from llamalab.standin.answers import builtin_model, gguf
 
 CONTENT = b"GGUF" + random.Random(1).randbytes(2**20)  # pip shows no bar for half a megabyte
 SPEC = "tiny_model==1.0"
@@ -35,11 +35,11 @@ MEMBER = "tiny_model/tiny.gguf"
 def cache(tmp_path, monkeypatch) -> Path:
     """A cache folder of the test's own, waiting for a model of one megabyte."""
     cache = tmp_path / "cache" / "llamalab"
-    monkeypatch.setattr(model_file, "folder", lambda: cache)
-    monkeypatch.setattr(model_file, "WHEEL", SPEC)
-    monkeypatch.setattr(model_file, "MEMBER", MEMBER)
-    monkeypatch.setattr(model_file, "SIZE", len(CONTENT))
-    monkeypatch.setattr(model_file, "SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(builtin_model, "folder", lambda: cache)
+    monkeypatch.setattr(builtin_model, "WHEEL", SPEC)
+    monkeypatch.setattr(builtin_model, "MEMBER", MEMBER)
+    monkeypatch.setattr(builtin_model, "SIZE", len(CONTENT))
+    monkeypatch.setattr(builtin_model, "SHA256", hashlib.sha256(CONTENT).hexdigest())
     return cache
 
 
@@ -113,7 +113,7 @@ while True:  # until nobody listens any more
 
 def failure() -> PullFailed:
     with pytest.raises(PullFailed) as failed:
-        model_file.pull()
+        builtin_model.pull()
     return failed.value
 
 
@@ -136,8 +136,8 @@ def left(cache: Path) -> set[str]:
 
 def test_the_file_is_taken_out_of_the_wheel_and_nothing_else_is_kept(cache, index):
     write_wheel(index)
-    assert model_file.pull().read_bytes() == CONTENT
-    assert model_file.is_whole()
+    assert builtin_model.pull().read_bytes() == CONTENT
+    assert builtin_model.is_whole()
     assert left(cache) == {"tiny.gguf"}
 
 
@@ -153,7 +153,7 @@ def test_progress_is_reported_up_to_the_total(cache, index, monkeypatch):
     with contextlib.closing(server.socket):
         monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{server.server_port}/")
         reports = []
-        model_file.pull(lambda done, total: reports.append((done, total)))
+        builtin_model.pull(lambda done, total: reports.append((done, total)))
         server.shutdown()
     assert len(reports) > 1  # pip's own, and ours at the end
     assert reports == sorted(reports)
@@ -163,20 +163,20 @@ def test_progress_is_reported_up_to_the_total(cache, index, monkeypatch):
 
 def test_a_file_that_is_there_is_not_fetched_again(cache, give):
     _, runs = give()
-    assert model_file.pull() == model_file.pull()
+    assert builtin_model.pull() == builtin_model.pull()
     assert len(runs.read_text().split()) == 1
 
 
 def test_a_file_that_has_changed_is_fetched_again(cache, give):
     give()
-    model_file.pull().write_bytes(b"x" * len(CONTENT))
-    assert model_file.pull().read_bytes() == CONTENT
+    builtin_model.pull().write_bytes(b"x" * len(CONTENT))
+    assert builtin_model.pull().read_bytes() == CONTENT
 
 
 def test_two_who_pull_at_once_both_get_the_whole_file(cache, give):
     _, runs = give()
     got = []
-    pulls = [threading.Thread(target=lambda: got.append(model_file.pull())) for _ in range(2)]
+    pulls = [threading.Thread(target=lambda: got.append(builtin_model.pull())) for _ in range(2)]
     for pull in pulls:
         pull.start()
     for pull in pulls:
@@ -186,8 +186,8 @@ def test_two_who_pull_at_once_both_get_the_whole_file(cache, give):
 
 
 def test_it_is_kept_in_the_user_s_cache_folder():
-    assert model_file.model_path().is_relative_to(model_file.platformdirs.user_cache_path())
-    assert model_file.model_path().suffix == ".gguf"
+    assert builtin_model.model_path().is_relative_to(builtin_model.platformdirs.user_cache_path())
+    assert builtin_model.model_path().suffix == ".gguf"
 
 
 # ---- what fails, leaves nothing, and says what to do
@@ -242,7 +242,7 @@ def test_an_index_out_of_reach_is_named_as_the_reason(cache, index, monkeypatch,
     monkeypatch.setenv("PIP_INDEX_URL", unused_address)
     _, why, do = said(failure())
     assert why == "the package index cannot be reached"
-    assert do.endswith(model_file.PULL)
+    assert do.endswith(builtin_model.PULL)
     assert left(cache) == set()
 
 
@@ -264,7 +264,7 @@ def test_what_pip_says_becomes_a_reason_with_a_cure(cache, fake_pip, words, why)
 def test_a_python_without_pip_is_named_as_the_reason(cache, fake_pip):
     _, why, do = said(failure())  # a pip without __main__: Python's own words
     assert why == "pip is not installed here"
-    assert do == f"uv pip install pip && {model_file.PULL}"
+    assert do == f"uv pip install pip && {builtin_model.PULL}"
 
 
 def test_a_full_disk_while_unpacking_is_named_as_the_reason(cache, give, monkeypatch):
@@ -288,9 +288,9 @@ def test_a_folder_that_cannot_be_made_is_named(cache, tmp_path, in_the_way):
 
 def test_what_was_there_stays_where_a_pull_fails(cache, fake_pip):
     cache.mkdir(parents=True)
-    model_file.model_path().write_bytes(b"an older model")
+    builtin_model.model_path().write_bytes(b"an older model")
     failure()
-    assert model_file.model_path().read_bytes() == b"an older model"
+    assert builtin_model.model_path().read_bytes() == b"an older model"
 
 
 # ---- what is stopped on the way
@@ -300,7 +300,7 @@ def test_a_pull_that_is_cancelled_stops_pip(cache, fake_pip):
     runs = fake_pip(ENDLESS)
     cancelled = threading.Event()
     with pytest.raises(PullFailed) as failed:
-        model_file.pull(lambda done, total: cancelled.set(), cancelled)
+        builtin_model.pull(lambda done, total: cancelled.set(), cancelled)
     assert said(failed.value)[1] == "the reader has gone"
     assert not psutil.pid_exists(int(runs.read_text()))
     assert left(cache) == set()
@@ -318,7 +318,7 @@ def test_a_pull_that_is_cancelled_stops_a_pip_that_says_nothing(cache, fake_pip,
 
     threading.Thread(target=cancel_once_it_runs, daemon=True).start()
     with pytest.raises(PullFailed):
-        model_file.pull(cancelled=cancelled)
+        builtin_model.pull(cancelled=cancelled)
     assert not psutil.pid_exists(int(runs.read_text()))
 
 
@@ -329,7 +329,7 @@ def test_a_pull_that_is_interrupted_stops_pip(cache, fake_pip):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        model_file.pull(interrupt)
+        builtin_model.pull(interrupt)
     assert not psutil.pid_exists(int(runs.read_text()))
     assert left(cache) == set()
 
@@ -339,10 +339,10 @@ def test_a_pull_that_is_killed_leaves_no_file_and_the_next_one_tidies_up(cache, 
     fake_pip(ENDLESS)
     code = f"""
 from pathlib import Path
-from llamalab.standin.answers import model_file
-model_file.folder = lambda: Path({str(cache)!r})
-model_file.MEMBER = {MEMBER!r}
-model_file.pull(lambda done, total: print(done, flush=True))
+from llamalab.standin.answers import builtin_model
+builtin_model.folder = lambda: Path({str(cache)!r})
+builtin_model.MEMBER = {MEMBER!r}
+builtin_model.pull(lambda done, total: print(done, flush=True))
 """
     pulling = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert pulling.stdout.readline()
@@ -350,10 +350,10 @@ model_file.pull(lambda done, total: print(done, flush=True))
     pulling.communicate()
     (remains,) = left(cache)
     assert (cache / remains / WHEEL).read_bytes() == b"half"
-    assert not model_file.model_path().exists()
+    assert not builtin_model.model_path().exists()
 
     give()
-    assert model_file.pull().read_bytes() == CONTENT
+    assert builtin_model.pull().read_bytes() == CONTENT
     assert left(cache) == {"tiny.gguf"}
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-CSS = (Path(__file__).parent / "look.css").read_text(encoding="utf-8")
+CSS = (Path(__file__).parent / "views.css").read_text(encoding="utf-8")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; a hatch each besides.

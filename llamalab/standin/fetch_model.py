@@ -1,4 +1,4 @@
-"""The model in the box, before it is needed: fetched with a bar to watch. `cli` and `lab` enter."""
+"""The model in the box, fetched before it is needed, with a bar to watch."""
 
 import importlib.util
 import os
@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 from llamalab.errors import LlamalabError
-from llamalab.standin.answers import model_file
+from llamalab.standin.answers import builtin_model
 
 
 def fetch() -> None:
     """Pull the model's file with a bar in the terminal. Raises `PullFailed`."""
-    if model_file.is_whole():
+    if builtin_model.is_whole():
         return
     from tqdm import tqdm
 
     with tqdm(
-        total=model_file.SIZE, unit="B", unit_scale=True, desc=f"pulling {model_file.NAME}"
+        total=builtin_model.SIZE, unit="B", unit_scale=True, desc=f"pulling {builtin_model.NAME}"
     ) as bar:
-        model_file.pull(lambda done, total: bar.update(done - bar.n))
+        builtin_model.pull(lambda done, total: bar.update(done - bar.n))
 
 
 def fetch_or_go_on() -> None:

@@ -1,4 +1,4 @@
-"""A line to a server that can be hung up from another thread, even while nothing comes.
+"""A connection to a server that can be hung up from another thread, even while nothing comes.
 
 Closing a `requests` response waits for whoever is reading it, and before the first byte there is
 no response to close. Shutting down the socket ends both waits at once, and the server sees that
@@ -16,7 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 
-class Line:
+class ClosableSession:
     """Connections for one question: `session` asks through them, `hang_up()` ends them."""
 
     def __init__(self) -> None:
@@ -42,10 +42,10 @@ class Line:
 
 
 class _Noting(HTTPAdapter):
-    """An adapter whose connections tell the line their sockets."""
+    """An adapter whose connections tell the session their sockets."""
 
-    def __init__(self, line: Line):
-        self.line = line
+    def __init__(self, owner: ClosableSession):
+        self.owner = owner
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -61,12 +61,12 @@ class _Noting(HTTPAdapter):
         return manager
 
     def _noting(self, pool: type) -> type:
-        line = self.line
+        owner = self.owner
 
         class Connection(pool.ConnectionCls):
             def connect(self) -> None:
                 super().connect()
-                line.note(self.sock)
+                owner.note(self.sock)
 
         return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
