@@ -241,7 +241,8 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the built-in server in this terminal, for this machine only. Ctrl-C stops it."""
-    from llamalab.standin.answers.engine import local_model, remote_model
+    from llamalab.standin.answers.local_model import local_model
+    from llamalab.standin.answers.remote_model import remote_model
     from llamalab.standin.fetch_model import fetch_or_go_on
     from llamalab.standin.run import serve
 

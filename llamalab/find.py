@@ -77,7 +77,7 @@ def take_over() -> bool:
     global _builtin, _shared
     if not _shared:
         return False
-    from llamalab.standin.answers.engine import local_model
+    from llamalab.standin.answers.local_model import local_model
     from llamalab.standin.run import BuiltinServer, PortTaken, listen
 
     port = urlsplit(DEFAULT).port
@@ -175,7 +175,7 @@ def _started(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
     prepare()
-    from llamalab.standin.answers.engine import (
+    from llamalab.standin.answers.local_model import (
         local_model,  # Starlette and uvicorn, only when needed
     )
     from llamalab.standin.run import BuiltinServer, PortTaken

@@ -26,7 +26,7 @@ def pytest_sessionstart(session):
     # A shell that runs the tests in the background has them ignore Ctrl-C, and all they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    from llamalab.standin.answers.engine import local_model
+    from llamalab.standin.answers.local_model import local_model
     from llamalab.standin.run import BuiltinServer
 
     for name in PROXIES:

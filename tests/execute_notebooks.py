@@ -27,7 +27,7 @@ from nbclient.exceptions import CellExecutionError
 from llamalab.errors import PullFailed
 from llamalab.find import DEFAULT
 from llamalab.standin.answers import builtin_model
-from llamalab.standin.answers.engine import local_model
+from llamalab.standin.answers.local_model import local_model
 from llamalab.standin.run import BuiltinServer, PortTaken
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

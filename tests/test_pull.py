@@ -15,7 +15,7 @@ from tiny_server import chunk, head, tiny_server
 import llamalab
 from llamalab import cli
 from llamalab.standin.answers import builtin_model
-from llamalab.standin.answers.engine import LocalModel
+from llamalab.standin.answers.local_model import LocalModel
 from llamalab.standin.run import BuiltinServer
 
 CONTENT = b"GGUF" + bytes(10_000)

@@ -2,7 +2,7 @@
 
 It serves one person on this machine, and is to survive that person's mistakes: a loop without
 an end, an answer never read, a file posted in place of a prompt. A real Ollama has hardly any
-of these limits. All who enter this room may look here; this module imports nobody.
+of these limits. This module imports nothing.
 
 A limit that is reached is answered in words (413, 431, 408, 400 or 503 with `{"error": ...}`,
 as Ollama words an error), and `llamalab.client` turns each into an error of its family.

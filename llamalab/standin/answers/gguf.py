@@ -1,6 +1,6 @@
 """What a model's file says of itself: the header of a GGUF file, read without loading it.
 
-`sources` enters, for /api/tags and /api/show. (The `gguf` package takes two seconds for this.)
+For /api/tags and /api/show. (The `gguf` package takes two seconds for this.)
 Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 

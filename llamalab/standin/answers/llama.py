@@ -1,4 +1,4 @@
-"""llama.cpp in this process, through xllamacpp: its settings, and why it failed. `engine` enters.
+"""llama.cpp in this process, through xllamacpp: its settings, and why it failed.
 
 It listens on loopback, on a port and behind a key made afresh with each load. It is silent (else
 it writes to the terminal, beneath Python); where it cannot load a model, a process of its own

@@ -1,4 +1,4 @@
-"""Recordings: answers kept as the bytes that came, read from `*.ndjson` files. `sources` enters.
+"""Recordings: answers kept as the bytes that came, read from `*.ndjson` files.
 
 A file's first line is the request, `{"path": "/api/generate", "json": {...}}`; all following
 lines are the body of the streamed answer, byte for byte. Their pace needs no extra file: each
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[2] / "recordings"  # those that come with llamal
 
 # Fields of a request that do not change the answer, or are the same as nothing.
 IGNORED = ("model", "stream", "keep_alive")
-DEFAULTS = {"raw": False, "logprobs": False, "top_logprobs": 0, "_debug_render_only": False}
+DEFAULTS = {"raw": False, "logprobs": False, "top_logprobs": 0}
 DEFAULTS |= {"truncate": True, "shift": True}
 
 # What must be right in a record, so that it can be joined and timed.
@@ -60,7 +60,7 @@ class Recording:
 
     def answers(self, path: str, request: dict) -> bool:
         """Whether this is the answer to `request` (as `protocol.read_request` gives it)."""
-        return path == self.path and _essence(request) == _essence(self.request)
+        return path == self.path and _what_matters(request) == _what_matters(self.request)
 
 
 def read_folder(folder: Path = FOLDER) -> list[Recording]:
@@ -175,7 +175,7 @@ def _record(record: dict, path: str) -> dict:
     return record
 
 
-def _essence(request: dict) -> dict:
+def _what_matters(request: dict) -> dict:
     """What of a request changes its answer: the model's name in one form, nothing empty."""
     fields = {key: _without_empty(value) for key, value in request.items() if key not in IGNORED}
     fields = {key: value for key, value in fields.items() if value != DEFAULTS.get(key, "")}

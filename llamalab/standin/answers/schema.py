@@ -1,6 +1,6 @@
 """A JSON schema that llama.cpp would not come to an end with, or to the end of the memory.
 
-`translate` enters. llama.cpp makes a grammar of a schema, in the process and while all of its
+llama.cpp makes a grammar of a schema, in the process and while all of its
 readers wait, and nothing can stop it: so what it cannot do is refused before. Each rule has the
 schema that was seen to break it (xllamacpp 2026.10).
 """

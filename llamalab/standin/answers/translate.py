@@ -1,4 +1,4 @@
-"""An engine behind the OpenAI protocol, spoken to in Ollama's. `sources` enters.
+"""An engine that speaks the OpenAI protocol, asked in Ollama's.
 
 The built-in llama.cpp, vLLM, SGLang, Ray Serve and a llama-server elsewhere all understand
 `POST /v1/chat/completions`. A request in Ollama's words goes there in theirs, and their chunks
@@ -12,23 +12,12 @@ llama.cpp.
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-import httpx
-
-from llamalab.standin import limits
-from llamalab.standin.answers import llama
-from llamalab.standin.answers import schema as schemas
+from llamalab.standin.answers.endpoint import Endpoint, TooLong
 from llamalab.standin.ollama import gojson, protocol
 from llamalab.standin.ollama.protocol import DIED, Refusal
-
-TOO_LONG = (
-    "the prompt is longer than the context length currently available to the model; shorten the "
-    "prompt, adjust the context length in settings, or use a model with a longer context length"
-)
 
 # What Ollama uses where a request does not say (`DefaultOptions` in its api/types.go).
 DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0}
@@ -38,124 +27,6 @@ OPTIONS |= {"presence_penalty": "presence_penalty", "frequency_penalty": "freque
 OPTIONS |= {"num_predict": "max_tokens"}
 AROUND = 32  # tokens that a template puts around a message, at most
 INTEGERS = ("top_k", "seed", "num_predict", "repeat_last_n")
-
-
-@dataclass
-class Endpoint:
-    """Where an engine listens: the address before /v1, its key, its name for the model.
-
-    `longest` is the length in bytes from which on no prompt fits in its context, if we know it.
-    """
-
-    url: str
-    key: str = ""
-    model: str = ""
-    longest: int | None = None
-
-    def __post_init__(self):
-        self._certificates = httpx.create_ssl_context(trust_env=False)  # once: it takes 20 ms
-
-    def _client(self) -> httpx.AsyncClient:
-        """A client for one request. Not the environment's proxies or passwords.
-
-        Each request has a client, and so a connection, of its own, which ends with it. An engine
-        that hangs up on an idle one would spoil the next request; and a connection that httpx is
-        about to close when its reader is cancelled stays open, unless the client is closed, too.
-        """
-        return httpx.AsyncClient(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
-            timeout=httpx.Timeout(None, connect=5),
-            verify=self._certificates,
-            trust_env=False,
-        )
-
-    async def ask(self, path: str, body: dict | None = None) -> Any:
-        """One JSON answer; GET where there is no body. Raises `Refusal` with the engine's words."""
-        try:
-            async with self._client() as client:
-                answer = await client.request("POST" if body else "GET", path, json=body)
-        except httpx.HTTPError as error:
-            raise unreachable(self.url, error) from None
-        if answer.status_code != 200:
-            raise refusal(answer.status_code, answer.content)
-        try:
-            return answer.json()
-        except ValueError:
-            raise Refusal(500, f"the engine at {self.url} answers no JSON to {path}") from None
-
-    async def events(self, path: str, body: dict) -> AsyncIterator[dict]:
-        """The chunks of a streamed answer (server-sent events), each as it comes.
-
-        Closing this generator closes the connection, and with it the engine stops. Raises
-        `Refusal` where the engine refuses, and where it dies in the middle.
-        """
-        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        try:
-            async with self._client() as client, client.stream("POST", path, json=body) as answer:
-                if answer.status_code != 200:
-                    raise refusal(answer.status_code, await answer.aread())
-                rest = b""
-                async for data in answer.aiter_bytes():  # its aiter_lines cuts at U+2028, too
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        name, _, value = line.partition(b":")
-                        if name in (b"data", b"error") and value.strip() != b"[DONE]":
-                            yield checked(json.loads(value))
-        except httpx.ConnectError as error:
-            raise unreachable(self.url, error) from None
-        except (httpx.HTTPError, ValueError):
-            raise Refusal(500, DIED) from None
-
-    def check_prompt(self, prompt: Any) -> None:
-        """Raise `Refusal` for what cannot fit, before the engine counts its tokens for seconds."""
-        if self.longest is not None and len(json.dumps(prompt)) > self.longest:
-            raise TooLong()
-
-    def check_settings(self, settings: dict) -> None:
-        """Raise `Refusal` for what would keep the built-in engine, and all its readers, busy."""
-        if self.longest is None:
-            return
-        if len(json.dumps(settings)) > limits.MAX_SETTINGS:
-            what = f"options and format are longer than {limits.MAX_SETTINGS} bytes"
-            raise Refusal(400, f"{what}, and llamalab's built-in engine takes no more")
-        if what := schemas.trouble_in(settings.get("response_format")):
-            raise Refusal(400, f"the format has {what}: llamalab's built-in engine cannot do that")
-
-
-class TooLong(Refusal):
-    """A prompt does not fit, by `excess` tokens at least."""
-
-    def __init__(self, excess: int = 1):
-        super().__init__(400, TOO_LONG)
-        self.excess = excess
-
-
-def checked(event: dict) -> dict:
-    """A chunk, unless it is an error in the middle of the answer."""
-    if "error" in event or "choices" not in event:
-        raise refusal(500, json.dumps(event).encode())
-    return event
-
-
-def refusal(status: int, content: bytes) -> Refusal:
-    """The engine's refusal in Ollama's form: its own words, but for a prompt that is too long."""
-    try:
-        error = json.loads(content)
-        error = error.get("error", error)
-        text = error.get("message", "") if isinstance(error, dict) else str(error)
-        kind = error.get("type", "") if isinstance(error, dict) else ""
-    except (ValueError, AttributeError):
-        text, kind = content.decode("utf-8", "replace"), ""
-    if kind == "exceed_context_size_error":
-        return TooLong(max(1, error.get("n_prompt_tokens", 0) - error.get("n_ctx", 0)))
-    if "maximum context length" in text:
-        return TooLong()
-    return Refusal(status, text or f"the engine answers with status {status}")
-
-
-def unreachable(url: str, error: Exception) -> Refusal:
-    return Refusal(500, f"the engine at {url} cannot be reached: {error}")
 
 
 # ---- requests
@@ -172,16 +43,19 @@ def messages_of(path: str, request: dict) -> list[dict]:
     return [*system, {"role": "user", "content": request["prompt"]}]
 
 
-def settings_of(request: dict) -> dict:
+def settings_of(request: dict, context: int | None = None) -> dict:
     """A request's options and format in the engine's words, Ollama's defaults filled in.
+
+    `context` is the engine's, in tokens, where we know it: it sets memory aside for as many of
+    the last tokens as `repeat_last_n` says.
 
     >>> settings_of({"options": {"temperature": 0, "num_predict": 5, "seed": -1}})["max_tokens"]
     5
     """
     options = {**DEFAULTS, **{k: v for k, v in request.get("options", {}).items() if v is not None}}
     options |= {name: int(options[name]) for name in INTEGERS if name in options}
-    if options.get("repeat_last_n", 0) < 0:
-        options["repeat_last_n"] = llama.CONTEXT  # all there is
+    if context and not 0 <= options.get("repeat_last_n", 0) <= context:
+        options["repeat_last_n"] = context  # all there is
     if options.get("num_predict", -1) < 0:
         options.pop("num_predict", None)  # until the model stops, or its context is full
     if options.get("seed", -1) < 0:
@@ -259,13 +133,6 @@ async def answer(
     endpoint: Endpoint, path: str, model: str, request: dict, metrics: Metrics
 ) -> AsyncIterator[bytes]:
     """The records of an answer, as lines, while the engine makes it."""
-    if request.get("_debug_render_only"):
-        messages = messages_of(path, request)
-        endpoint.check_prompt(messages)
-        rendered = await render(endpoint, messages)
-        debug = {"_debug_info": {"rendered_template": rendered}}
-        yield line(protocol.record(path, model, "", **debug))
-        return
     where, body = await engine_request(endpoint, path, request)
     said, reason = [], None
     async with contextlib.aclosing(events_that_fit(endpoint, where, body, request)) as events:
@@ -295,7 +162,7 @@ def line(record: dict) -> bytes:
 
 async def engine_request(endpoint: Endpoint, path: str, request: dict) -> tuple[str, dict]:
     """Where to post at the engine, and what."""
-    settings = {"model": endpoint.model, **settings_of(request)}
+    settings = {"model": endpoint.model, **settings_of(request, endpoint.context)}
     endpoint.check_settings(settings)
     if request.get("raw"):
         endpoint.check_prompt(request["prompt"])
@@ -372,93 +239,3 @@ async def render(endpoint: Endpoint, messages: list[dict]) -> str:
 
 async def tokens(endpoint: Endpoint, text: str) -> list[int]:
     return (await endpoint.ask("/tokenize", {"content": text, "parse_special": True}))["tokens"]
-
-
-# ---- the OpenAI protocol itself
-
-
-async def complete(endpoint: Endpoint, model: str, request: dict) -> AsyncIterator[dict]:
-    """The chunks of a `/v1/chat/completions` stream, as Ollama words them.
-
-    One with the role and the first text, one for each further text, one with the reason to
-    stop, and one with the usage (`choices` empty).
-    """
-    if request.get("tools"):
-        raise Refusal(400, f"{protocol.canonical(model)} does not support tools")
-    body = {field: request[field] for field in CHAT_FIELDS if field in request}
-    messages = body.pop("messages")
-    endpoint.check_settings(body)
-    endpoint.check_prompt(messages)
-    body |= {"model": endpoint.model, "messages": messages}
-    role = {"role": "assistant"}
-    async with contextlib.aclosing(endpoint.events("/v1/chat/completions", body)) as events:
-        async for event in events:
-            for choice in event["choices"]:
-                text, reason = choice["delta"].get("content"), choice.get("finish_reason")
-                if text:
-                    yield chunk(event, model, {**role, "content": text}, None)
-                    role = {}
-                if reason:
-                    yield chunk(event, model, role, reason)
-            if event.get("usage"):
-                usage = {key: event["usage"].get(key, 0) for key in USAGE}
-                yield {**envelope(event, model), "choices": [], "usage": usage}
-
-
-# What of an OpenAI request reaches the engine, which understands more: `n_probs` costs 2 s a token.
-CHAT_FIELDS = ("messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop")
-CHAT_FIELDS += ("seed", "presence_penalty", "frequency_penalty", "response_format")
-USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-
-def chunk(event: dict, model: str, delta: dict, reason: str | None) -> dict:
-    choice = {"index": 0, "delta": delta, "finish_reason": reason}
-    return {**envelope(event, model), "choices": [choice]}
-
-
-def envelope(event: dict, model: str) -> dict:
-    """What every chunk begins with."""
-    return {
-        "id": event.get("id", "chatcmpl-0"),
-        "object": "chat.completion.chunk",
-        "created": event.get("created", int(time.time())),
-        "model": model,
-        "system_fingerprint": "fp_llamalab",
-    }
-
-
-def chat_request(model: str, request: dict) -> dict:
-    """A `/v1/chat/completions` request in Ollama's words, as far as it says what to answer."""
-    options = {ours: request[theirs] for ours, theirs in OPTIONS.items() if theirs in request}
-    return {"model": model, "messages": request["messages"], "options": options}
-
-
-def replayed(record: dict, first: bool) -> Iterator[dict]:
-    """The chunks that say what a record of `/api/chat` says. Raises `Refusal` for an error."""
-    if "error" in record:
-        raise Refusal(500, record["error"])
-    made = datetime.fromisoformat(record["created_at"][:19] + "+00:00")
-    event = {"created": int(made.timestamp())}
-    model, text = record["model"], record["message"]["content"]
-    role = {"role": "assistant"} if first else {}
-    if text:
-        yield chunk(event, model, {**role, "content": text}, None)
-        role = {}
-    if record["done"]:
-        yield chunk(event, model, role, record.get("done_reason", "stop"))
-        asked, said = record.get("prompt_eval_count", 0), record.get("eval_count", 0)
-        usage = dict(zip(USAGE, (asked, said, asked + said), strict=True))
-        yield {**envelope(event, model), "choices": [], "usage": usage}
-
-
-def completed(chunks: list[dict]) -> dict:
-    """The answer in one piece (`"stream": false`), from the chunks of its stream."""
-    choices = [choice for each in chunks for choice in each["choices"]]
-    text = "".join(choice["delta"].get("content", "") for choice in choices)
-    reason = next((choice["finish_reason"] for choice in choices if choice["finish_reason"]), None)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-    return {
-        **chunks[-1],
-        "object": "chat.completion",
-        "choices": [{**choice, "finish_reason": reason}],
-    }

@@ -1,4 +1,4 @@
-"""A connection and its limits: what uvicorn does, and what it does not. `run` enters.
+"""A connection and its limits: what uvicorn does, and what it does not.
 
 uvicorn knows no limit on the time in which a request comes, and answers what it refuses in
 plain text. This class sits where the bytes come in, and so also sees what never becomes a
@@ -10,15 +10,14 @@ import sys
 from http import HTTPStatus
 
 import h11
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llamalab.standin import limits
-from llamalab.standin.http.faults import BUSY
-from llamalab.standin.ollama import gojson
+from llamalab.standin.http.responses import error_response
+from llamalab.standin.ollama.protocol import BUSY
 
-CLOSE = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
+CLOSE = {"Connection": "close"}
 
 
 class Connection(H11Protocol):
@@ -70,10 +69,10 @@ class Connection(H11Protocol):
         self._stop(self._coming)
         if begun:
             return self.transport.close()
-        body = gojson.dumps({"error": text})
-        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Length: {len(body)}"]
-        head += [f"{name}: {value}" for name, value in CLOSE.items()]
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        answer = error_response(status, text, headers=CLOSE)
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        head += [f"{name}: {value}" for name, value in answer.headers.items()]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + answer.body)
         self.transport.write_eof()
         self.flow.resume_reading()  # else nobody would see the sender leave
         self._coming = self.loop.call_later(limits.LINGER, self.transport.close)
@@ -118,5 +117,4 @@ async def busy(scope: Scope, receive: Receive, send: Send) -> None:
     """The answer where there are too many connections, once the request has been read."""
     while (await receive()).get("more_body"):
         pass
-    body = gojson.dumps({"error": BUSY})
-    await Response(body, 503, headers=CLOSE)(scope, receive, send)
+    await error_response(503, BUSY, headers=CLOSE)(scope, receive, send)

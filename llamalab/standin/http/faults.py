@@ -1,6 +1,6 @@
-"""The fault dial: answers that break as those of real models and networks do. `app` enters.
+"""The faults: answers that break as those of real models and networks do.
 
-    SERVER/fault/cut        the address of a server whose answers are cut, beside SERVER itself
+    SERVER/fault/cut                the address of a server whose answers are cut
     llamalab serve --fault cut      ... or the whole server is such a one
 
 What breaks is the real answer, on its way out: either its records, as where the model is in
@@ -25,10 +25,7 @@ from llamalab.standin.ollama.protocol import Refusal
 AFTER = 5  # this many records arrive before the trouble; "Yes, I am listening."
 SLOW_START = 8.0  # seconds
 HUGE = 8 * 2**20  # bytes of text in one line
-PREFIX = re.compile(r"(/fault(?:/([^/]*))?)(/.*)?", re.DOTALL)
-ASKED = ("/api/generate", "/api/chat", "/v1/chat/completions")  # what breaks
 
-BUSY = "server busy, please try again.  maximum pending requests exceeded"  # two spaces: Ollama's
 NO_JSON = b"upstream timed out\n"  # so say proxies
 LOGIN_PAGE = b"""\
 <!DOCTYPE html>
@@ -39,11 +36,12 @@ LOGIN_PAGE = b"""\
 <button>Log in</button></p></form></body></html>
 """
 
+LAST = re.compile(rb'"done": ?true|"finish_reason":"')
+
 Message = dict[str, Any]  # of ASGI, as are the two below
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Piece = bytes | dict  # a record as a line, or a chunk of /v1/chat/completions
-Pieces = AsyncGenerator[Piece, None]
+Lines = AsyncGenerator[bytes, None]  # a record each
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Fault:
     """One way to break: `about` says it to people, one of the other three does it."""
 
     about: str
-    answer: Callable[[Pieces, str, dict], Pieces] | None = None
+    answer: Callable[[Lines, str, dict], Lines] | None = None
     wire: Callable[["Wire", bytes], Awaitable[None]] | None = None
     instead: Callable[["Wire"], Awaitable[None]] | None = None
 
@@ -103,96 +101,89 @@ class Broken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)  # what is no answer does not break
 
-    def answer(self, path: str, request: dict) -> Pieces:
-        pieces = self.source.answer(path, request)
-        return closing(pieces, self.fault.answer(pieces, path, request))
-
-    def complete(self, model: str, request: dict) -> Pieces:
-        pieces = self.source.complete(model, request)
-        return closing(pieces, self.fault.answer(pieces, "/v1/chat/completions", request))
+    def answer(self, path: str, request: dict) -> Lines:
+        lines = self.source.answer(path, request)
+        return closing(lines, self.fault.answer(lines, path, request))
 
 
-async def closing(pieces: Pieces, broken: Pieces) -> Pieces:
-    """The broken pieces; when their reader leaves, the model they come from is stopped too."""
-    async with aclosing(pieces), aclosing(broken):
-        async for piece in broken:
-            yield piece
+async def closing(lines: Lines, broken: Lines) -> Lines:
+    """The broken lines; when their reader leaves, the model they come from is stopped too."""
+    async with aclosing(lines), aclosing(broken):
+        async for line in broken:
+            yield line
 
 
-def is_last(piece: Piece) -> bool:
-    r"""Whether it ends an answer; inside of a text its quotes would be `\"`."""
-    line = piece if isinstance(piece, bytes) else gojson.dumps(piece)
-    return b'"done":true' in line or b'"finish_reason":"' in line
+def is_last(piece: bytes) -> bool:
+    r"""Whether a record or a chunk ends an answer; inside of a text its quotes would be `\"`."""
+    return LAST.search(piece) is not None
 
 
 # ---- faults of the model: what becomes of the records
 
 
-async def slow_start(pieces: Pieces, path: str, request: dict) -> Pieces:
+async def slow_start(lines: Lines, path: str, request: dict) -> Lines:
     await asyncio.sleep(SLOW_START)  # the status line waits, too: it goes with the first record
-    async for piece in pieces:
-        yield piece
+    async for line in lines:
+        yield line
 
 
-def busy(pieces: Pieces, path: str, request: dict) -> Pieces:
-    raise Refusal(503, BUSY)
+def busy(lines: Lines, path: str, request: dict) -> Lines:
+    raise Refusal(503, protocol.BUSY)
 
 
-def no_model(pieces: Pieces, path: str, request: dict) -> Pieces:
+def no_model(lines: Lines, path: str, request: dict) -> Lines:
     raise protocol.not_found(request["model"])
 
 
-async def first_few(pieces: Pieces) -> Pieces:
-    """`AFTER` pieces, or as many as there are before the last one."""
+async def first_few(lines: Lines) -> Lines:
+    """`AFTER` lines, or as many as there are before the last one."""
     count = 0
-    async for piece in pieces:
-        if count == AFTER or is_last(piece):
+    async for line in lines:
+        if count == AFTER or is_last(line):
             break
-        yield piece
+        yield line
         count += 1
 
 
-async def error_midway(pieces: Pieces, path: str, request: dict) -> Pieces:
-    async for piece in first_few(pieces):
-        yield piece
+async def error_midway(lines: Lines, path: str, request: dict) -> Lines:
+    async for line in first_few(lines):
+        yield line
     raise Refusal(500, protocol.DIED)
 
 
-async def stall(pieces: Pieces, path: str, request: dict) -> Pieces:
-    async for piece in first_few(pieces):
-        yield piece
+async def stall(lines: Lines, path: str, request: dict) -> Lines:
+    async for line in first_few(lines):
+        yield line
     await asyncio.Event().wait()  # until the reader has had enough
 
 
-async def no_done(pieces: Pieces, path: str, request: dict) -> Pieces:
-    async for piece in pieces:
-        if is_last(piece):
+async def no_done(lines: Lines, path: str, request: dict) -> Lines:
+    async for line in lines:
+        if is_last(line):
             break
-        yield piece
+        yield line
 
 
-async def split_char(pieces: Pieces, path: str, request: dict) -> Pieces:
+async def split_char(lines: Lines, path: str, request: dict) -> Lines:
     for text in ("Ça va", " ?", " 你好", ", ", "Ōsaka", " 🦙"):  # 2 to 4 bytes a character
         yield invented("split-char", path, text)
     yield invented("split-char", path, "", done_reason="stop")
 
 
-async def huge_line(pieces: Pieces, path: str, request: dict) -> Pieces:
+async def huge_line(lines: Lines, path: str, request: dict) -> Lines:
     text = "a very long line, "
     yield invented("huge-line", path, text * (HUGE // len(text)))
     yield invented("huge-line", path, "", done_reason="stop")
 
 
-async def thinking_only(pieces: Pieces, path: str, request: dict) -> Pieces:
+async def thinking_only(lines: Lines, path: str, request: dict) -> Lines:
     for thought in ("They", " ask", " me", " something", "."):
         yield invented("thinking-only", path, "", thinking=thought)
     yield invented("thinking-only", path, "", done_reason="stop")
 
 
 def invented(name: str, path: str, text: str, **more: str) -> bytes:
-    """A record's line that no model has said, and that says so. Raises `Refusal` 501 for /v1."""
-    if path.startswith("/v1"):
-        raise Refusal(501, f"the fault {name!r} is made for /api/generate and /api/chat only")
+    """A record's line that no model has said, and that says so."""
     return gojson.dumps(protocol.record(path, f"fault:{name}", text, **more)) + b"\n"
 
 
@@ -265,56 +256,3 @@ FAULTS = {
     "huge-line": Fault("one record of 8 MiB; the answer is right", answer=huge_line),
     "thinking-only": Fault("the model thinks, and says nothing", answer=thinking_only),
 }
-
-
-# ---- the dial
-
-
-class Dial:
-    """ASGI middleware, behind the guard: finds out which fault a request is to meet."""
-
-    def __init__(self, app: Callable, fault: str | None = None):
-        self.app, self.fault = app, fault
-
-    async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        name = self.fault
-        if prefixed := PREFIX.fullmatch(scope["path"]):
-            prefix, name, path = prefixed.groups("")
-            if name not in FAULTS:
-                return await refused(send, 404, no_such_fault(name))
-            scope = {**scope, "path": path or "/", "root_path": prefix}
-        if name is None:
-            return await self.app(scope, receive, send)
-        fault = FAULTS[name]
-        wire = Wire(fault, scope, receive, send)
-        if fault.instead:
-            return await fault.instead(wire)
-        if scope["method"] == "POST" and scope["path"] in ASKED:
-            scope = {**scope, "fault": fault}
-            send = wire.break_answer if fault.wire else send
-        await self.app(scope, receive, send)
-
-
-def source_of(scope: dict) -> Any:
-    """The source that answers a request: the server's own, or a `Broken` one."""
-    source, fault = scope["app"].state.source, scope.get("fault")
-    return Broken(source, fault) if fault and fault.answer else source
-
-
-def check_name(name: str | None) -> None:
-    """Raise ValueError where no fault has this name."""
-    if name is not None and name not in FAULTS:
-        raise ValueError(no_such_fault(name))
-
-
-def no_such_fault(name: str) -> str:
-    return f"no fault {name!r}; there are: {', '.join(FAULTS)}"
-
-
-async def refused(send: Send, status: int, text: str) -> None:
-    head = [(b"content-type", b"application/json; charset=utf-8")]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    body = gojson.dumps({"error": text})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

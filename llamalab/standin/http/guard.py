@@ -1,4 +1,4 @@
-"""Who may ask: no page from the web reaches a server that is there for this machine. `app` enters.
+"""Who may ask: no page from the web reaches a server that is there for this machine.
 
 Two checks, as in Ollama: the Host header (a page whose name was rebound to 127.0.0.1) and the
 Origin header (a page from elsewhere that posts here). Neither is a password: any program on
@@ -15,9 +15,8 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llamalab.standin import limits
-from llamalab.standin.ollama import gojson
+from llamalab.standin.http.responses import error_response
 
-JSON = "application/json; charset=utf-8"
 LOCAL_NETS = [
     ipaddress.ip_network(net)
     for net in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "0.0.0.0", "::1")
@@ -52,15 +51,12 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         if size_of_head(scope) > limits.MAX_HEAD:  # h11 sees only those that come in pieces
-            too_long = gojson.dumps({"error": limits.HEAD_TOO_LONG})
-            return await Response(too_long, 431, media_type=JSON)(scope, receive, send)
+            return await error_response(431, limits.HEAD_TOO_LONG)(scope, receive, send)
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
-            two = gojson.dumps(
-                {"error": "the request is no HTTP: it has two lengths"}
-            )  # RFC 9112, section 6.1
-            closing = {"Connection": "close"}
-            return await Response(two, 400, closing, JSON)(scope, receive, send)
+            two = "the request is no HTTP: it has two lengths"  # RFC 9112, section 6.1
+            refused = error_response(400, two, headers={"Connection": "close"})
+            return await refused(scope, receive, send)
         host, origin = headers.get("host", ""), headers.get("origin", "")
         foreign = origin not in ("", f"http://{host}", f"https://{host}")
         if not is_local(host) or (foreign and not ORIGIN.fullmatch(origin)):

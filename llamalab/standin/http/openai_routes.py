@@ -1,9 +1,10 @@
-"""The OpenAI protocol, as Ollama speaks it beside its own. `app` enters.
+"""The OpenAI protocol's endpoints, which Ollama has beside its own.
 
-Two endpoints, for programs that know no other protocol: /v1/chat/completions and /v1/models.
-Errors have another form here, and answers in one piece end in a newline.
+/v1/chat/completions and /v1/models, for programs that know no other protocol. Errors have
+another form here, and answers in one piece end in a newline.
 """
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
@@ -13,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llamalab.standin.answers import translate
-from llamalab.standin.http.faults import source_of
+from llamalab.standin.http.dial import source_of
 from llamalab.standin.http.responses import (
     BARE_JSON,
     JSON,
@@ -23,39 +23,32 @@ from llamalab.standin.http.responses import (
     read_body,
     while_connected,
 )
-from llamalab.standin.ollama import gojson, protocol
+from llamalab.standin.ollama import gojson, openai, protocol
 from llamalab.standin.ollama.protocol import Refusal
 
 KINDS = {400: "invalid_request_error", 404: "not_found_error"}
 
 
 async def completions(request: Request) -> Response:
-    """/v1/chat/completions, streamed (server-sent events) or whole."""
+    """/v1/chat/completions, streamed (server-sent events) or in one piece."""
     source = source_of(request.scope)
     try:
         asked = await read_body(request, gojson.decode)
+        chat = openai.chat_request(asked)
     except gojson.NotJson as error:
         return refused(Refusal(400, str(error).replace("missing request body", "EOF")), JSON)
-    if not isinstance(asked, dict):
-        return refused(Refusal(400, "the request is not a JSON object"), JSON)
-    model = asked.get("model")
-    if not isinstance(model or "", str):
-        return refused(Refusal(400, "model is not a text"))
-    if not source.has(model or ""):
-        return refused(protocol.not_found(model or ""))
-    if not isinstance(asked.get("messages"), list) or not asked["messages"]:
-        return refused(Refusal(400, "[] is too short - 'messages'"))
-    if not all(map(is_message, asked["messages"])):
-        return refused(Refusal(400, "a message is not an object with a role, which is a text"))
-    if not isinstance(asked.get("stream_options") or {}, dict):
-        return refused(Refusal(400, "stream_options is not a JSON object"))
+    except Refusal as refusal:
+        return refused(refusal, JSON)
     try:
-        chunks = source.complete(model, asked)
+        if not source.has(chat["model"]):
+            raise protocol.not_found(chat["model"])
+        protocol.check_options(chat.get("options", {}))
+        name = f"chatcmpl-{secrets.randbelow(1000)}"
+        chunks = openai.chunks(source.answer("/api/chat", chat), name)
         if asked.get("stream"):
-            with_usage = (asked.get("stream_options") or {}).get("include_usage")
-            return Events(events(chunks, with_usage))
+            return Events(events(chunks, (asked.get("stream_options") or {}).get("include_usage")))
         whole = await while_connected(request.receive, collect(chunks))
-        return one_piece(translate.completed(whole)) if whole else Response(status_code=499)
+        return one_piece(openai.completed(whole)) if whole else Response(status_code=499)
     except Refusal as refusal:
         return refused(refusal)
 
@@ -80,10 +73,6 @@ ROUTES = [
 ]
 
 
-def is_message(message: Any) -> bool:
-    return isinstance(message, dict) and isinstance(message.get("role"), str)
-
-
 class Events(Records):
     """The response that streams server-sent events."""
 
@@ -97,7 +86,7 @@ class Events(Records):
 
 
 async def events(chunks: AsyncGenerator[dict, None], with_usage: bool) -> AsyncGenerator:
-    """The chunks as events; the one with the usage only for who has asked for it."""
+    """The chunks as events; the one with the usage only for a client that has asked for it."""
     ended = False
     async with aclosing(chunks):
         async for chunk in chunks:

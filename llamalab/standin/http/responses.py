@@ -1,4 +1,4 @@
-"""How bodies come in and answers go out. `app` and `v1` enter.
+"""How bodies come in and answers go out.
 
 The status line goes out with the first record and not before; a reader who has gone away ends
 the work that was done for them.
@@ -48,6 +48,13 @@ def json_response(document: Any, status: int = 200, media_type: str = JSON) -> R
     return Response(gojson.dumps(document), status, media_type=media_type)
 
 
+def error_response(
+    status: int, text: str, media_type: str = JSON, headers: dict[str, str] | None = None
+) -> Response:
+    """An error as Ollama words it: `{"error": ...}`."""
+    return Response(gojson.dumps({"error": text}), status, headers, media_type)
+
+
 async def collect(pieces: AsyncGenerator) -> list:
     """All that a generator yields, once it is there."""
     async with aclosing(pieces):
@@ -66,7 +73,7 @@ class Records:
         self.lines = lines
 
     def refused(self, refusal: Refusal) -> Response:
-        return json_response({"error": refusal.text}, refusal.status, BARE_JSON)
+        return error_response(refusal.status, refusal.text, BARE_JSON)
 
     def broken(self, refusal: Refusal) -> bytes:
         return gojson.dumps({"error": refusal.text}) + b"\n"

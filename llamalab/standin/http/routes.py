@@ -1,12 +1,12 @@
-"""Routes and status codes: Ollama's HTTP, answered from a `Source`. Only `run` enters.
+"""Routes and statuses: Ollama's HTTP, answered by a `Source`.
 
 Decided here and nowhere else: which paths and methods there are, in which order a request is
 checked, and when the status line goes out, which is with the first record and not before.
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -17,16 +17,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from llamalab.standin.answers.engine import Engine
+from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.answers.recordings import FOLDER, read_folder
-from llamalab.standin.answers.sources import Both, Live, Replay, Source
+from llamalab.standin.answers.replay import Replay
+from llamalab.standin.answers.source import RecordingsFirst, Source
 from llamalab.standin.http import openai_routes
-from llamalab.standin.http.faults import Dial, check_name, source_of
+from llamalab.standin.http.dial import Dial, check_name, source_of
 from llamalab.standin.http.guard import Guard, allow, find_route
 from llamalab.standin.http.responses import (
     BARE_JSON,
     Records,
     collect,
+    error_response,
     json_response,
     read_body,
     while_connected,
@@ -36,7 +38,6 @@ from llamalab.standin.ollama.protocol import Refusal
 
 # What Ollama has and this server has not.
 ABSENT = {
-    "/api/status": ["GET"],
     "/api/embed": ["POST"],
     "/api/embeddings": ["POST"],
     "/api/create": ["POST"],
@@ -44,16 +45,9 @@ ABSENT = {
     "/api/push": ["POST"],
     "/api/delete": ["DELETE"],
     "/api/blobs/{digest}": ["HEAD", "POST"],
-    "/api/me": ["POST"],
-    "/api/signout": ["POST"],
-    "/api/user/keys/{key}": ["DELETE"],
-    "/api/experimental/web_search": ["POST"],
-    "/api/experimental/web_fetch": ["POST"],
-    "/api/experimental/model-recommendations": ["GET"],
     "/v1/completions": ["POST"],
     "/v1/embeddings": ["POST"],
     "/v1/responses": ["POST"],
-    "/v1/audio/transcriptions": ["POST"],
     "/v1/messages": ["POST"],
 }
 
@@ -61,14 +55,14 @@ ABSENT = {
 def create_app(
     recordings: Path | str | Sequence[Path] = FOLDER,
     speed: float = 1.0,
-    engine: Engine | None = None,
+    engine: LiveModel | None = None,
     fault: str | None = None,
 ) -> Starlette:
     """The server as an ASGI application.
 
     `recordings` is a folder of `*.ndjson`, or several: the first one that has an answer gives it.
-    `speed` is a multiple of their pace, 0 for no pauses; `engine` runs the model that answers
-    what is not recorded; `fault` names one of `faults.FAULTS`, which breaks each answer. Raises
+    `speed` is a multiple of their pace, 0 for no pauses; `engine` is the model that answers what
+    is not recorded; `fault` names one of `faults.FAULTS`, which breaks each answer. Raises
     `recordings.BadRecording` for one that is broken, ValueError for a fault that is not there.
     """
     running = Route("/api/ps", ps)
@@ -89,7 +83,7 @@ def create_app(
     folders = [recordings] if isinstance(recordings, (str, Path)) else recordings
     source: Source = Replay([r for folder in folders for r in read_folder(Path(folder))], speed)
     if engine is not None:
-        source = Both(source, Live(engine))
+        source = RecordingsFirst(source, engine, engine.name)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -159,12 +153,18 @@ async def pull(request: Request) -> Response:
     asked = await read_body(request, partial(protocol.read_request, "/api/pull"))
     model = asked.get("model") or asked.get("name", "")
     protocol.check_model_name("/api/pull", model)
-    lines = request.app.state.source.pull(model)
+    lines = as_lines(request.app.state.source.pull(model))
     if asked.get("stream", True):
         return Records(lines)
     lines = await while_connected(request.receive, collect(lines))
     last = gojson.decode((lines or [b'{"error":"the reader has gone"}'])[-1])
     return json_response(last, 500 if "error" in last else 200, BARE_JSON)
+
+
+async def as_lines(records: AsyncGenerator[dict, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(records):
+        async for record in records:
+            yield gojson.dumps(record) + b"\n"
 
 
 async def absent(request: Request) -> Response:
@@ -176,7 +176,7 @@ async def absent(request: Request) -> Response:
 
 
 async def refused(request: Request, refusal: Refusal) -> Response:
-    return json_response({"error": refusal.text}, refusal.status)
+    return error_response(refusal.status, refusal.text)
 
 
 async def no_such_path(request: Request, error: Exception) -> Response:
@@ -198,9 +198,9 @@ async def wrong_method(request: Request, error: Exception) -> Response:
 
 
 async def failed(request: Request, error: Exception) -> Response:
-    """What nobody foresaw: said to the client, and kept in the log."""
+    """A fault of ours: said to the client, and kept in the log."""
     logging.getLogger(__name__).error("%s failed", request.url.path, exc_info=error)
-    return json_response({"error": f"llamalab's built-in server failed: {error!r}"}, 500)
+    return error_response(500, f"llamalab's built-in server failed: {error!r}")
 
 
 def plain_text(text: str, status: int, headers: dict[str, str] | None = None) -> Response:

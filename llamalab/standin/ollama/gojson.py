@@ -1,9 +1,7 @@
-"""Go's `encoding/json`, seen from outside: what a real Ollama accepts, refuses and writes.
+r"""JSON as a real Ollama, which is written in Go, reads and writes it.
 
-The ground floor of the server: `protocol` and `app` enter, this module imports only `limits`.
-Ollama is written in Go, and its error texts are what a student meets first:
-`invalid character 'm' looking for beginning of value`. Python's own scanner reads what is
-valid; only for a body it refuses is the reason looked for, in Go's words.
+Python's own scanner reads it. Only the reasons that a student or a real client meets are put in
+Go's words, such as `invalid character 'm' looking for beginning of value` for a posted form.
 """
 
 import codecs
@@ -15,39 +13,32 @@ from typing import Any
 
 from llamalab.standin.limits import MAX_DEPTH
 
-# The places Go's scanner can be in, named by the words of its error there.
-VALUE = "looking for beginning of value"
-KEY = "looking for beginning of object key string"
-COLON = "after object key"
-MEMBER = "after object key:value pair"
-ELEMENT = "after array element"
-# What leads on from a place: a byte, and the place behind it.
-NEXT = {COLON: {b":": VALUE}, MEMBER: {b",": KEY}, ELEMENT: {b",": VALUE}}
-# What opens a nest: the byte that closes it, the place behind it, the place after a value in it.
-NESTS = {b"{": (b"}", KEY, MEMBER), b"[": (b"]", VALUE, ELEMENT)}
+SPACE = " \t\r\n"
+VALUE, KEY = "looking for beginning of value", "looking for beginning of object key string"
+# Where Python's scanner stops -> what Go looks for there. Python 3.13 names the comma itself.
+PLACES = {"Expecting value": VALUE, "Expecting property name enclosed in double quotes": KEY}
+PLACES |= {f"Illegal trailing comma before end of {nest}": KEY for nest in ("object", "array")}
+LITERALS = ("true", "false", "null")
 
-_SPACE = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # the last one may be cut
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _SURROGATES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
 _HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_NAMED = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 
 
 class NotJson(ValueError):
-    """The body is not JSON; the message is Go's."""
+    """The body is not JSON; the message says why."""
 
 
 def decode(body: bytes) -> Any:
-    """The first JSON value of a body; whatever follows it is not looked at.
+    """The first JSON value of a body; what follows it is not looked at.
 
     As in Go, bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD. Raises
-    `NotJson`, and nothing else, with the text that Go's decoder has for it.
+    `NotJson`, and nothing else.
 
     >>> decode(b'{"model":"mistral"} trailing')
     {'model': 'mistral'}
@@ -55,38 +46,15 @@ def decode(body: bytes) -> Any:
     Traceback (most recent call last):
     llamalab.standin.ollama.gojson.NotJson: invalid character 'm' looking for beginning of value
     """
+    if too_deep(body):
+        raise NotJson(f"exceeded max depth: more than {MAX_DEPTH} nests")
     text = body.decode("utf-8", "go-replace")
-    start = _SPACE.match(body).end()
-    if too_deep(body) or body[start : start + 1] not in (b"{", b"["):
-        check(body)  # what Python would read its own way: deep nests, bare numbers such as 1.
     if "\\u" in text:
         text = _SURROGATES.sub(lambda m: r"\ufffd" if m[1] else m[0], text)
     try:
-        return _decoder.raw_decode(text, start)[0]
-    except ValueError as error:
-        check(body)
-        raise NotJson(str(error)) from None
-
-
-def too_deep(body: bytes) -> bool:
-    """Whether more than `MAX_DEPTH` nests lie in one another.
-
-    >>> too_deep(b"[" * 501), too_deep(b'["' + b"[" * 501 + b'"]')
-    (True, False)
-    """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:  # which is soon told
-        return False
-    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
-
-
-def check(body: bytes) -> None:
-    """Raise `NotJson` at the first byte that Go's scanner refuses."""
-    try:
-        _scan(body)
-    except IndexError:  # Go would read on, and there is nothing more
-        blank = not body.strip(b" \t\n\r")
-        raise NotJson("missing request body" if blank else "unexpected EOF") from None
+        return _decoder.raw_decode(text, len(text) - len(text.lstrip(SPACE)))[0]
+    except json.JSONDecodeError as error:
+        raise NotJson(_reason(text, error)) from None
 
 
 def dumps(record: Any) -> bytes:
@@ -103,114 +71,52 @@ def dumps(record: Any) -> bytes:
 
 
 def quote(text: str) -> str:
-    r"""A text in double quotes as Go's `strconv.Quote` writes it.
+    r"""A text in double quotes, as error messages show it.
 
-    >>> print(quote('"yaml" \x01'))
-    "\"yaml\" \x01"
+    >>> print(quote('a "yaml" file'))
+    "a \"yaml\" file"
     """
-    return '"' + "".join(map(_quoted, text)) + '"'
+    return json.dumps(text, ensure_ascii=False)
 
 
-def _quoted(c: str) -> str:
-    if c in '"\\':
-        return "\\" + c
-    if c in _NAMED:
-        return _NAMED[c]
-    if c.isprintable():
-        return c
-    code = ord(c)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def too_deep(body: bytes) -> bool:
+    """Whether more than `MAX_DEPTH` nests lie in one another.
+
+    >>> too_deep(b"[" * 501), too_deep(b'["' + b"[" * 501 + b'"]')
+    (True, False)
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:  # soon told
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
-def _scan(body: bytes) -> None:
-    """Walk over the first value. Raises `NotJson`, or IndexError at a premature end."""
-    opened: list[bytes] = []
-    place, may_close = VALUE, False
-    at = 0
-    while True:
-        at = _SPACE.match(body, at).end()
-        c = body[at : at + 1]
-        if may_close and c == NESTS[opened[-1]][0]:
-            opened.pop()
-            at += 1
-        elif place in NEXT:
-            place, may_close = NEXT[place].get(c) or _refuse(body, at, place), False
-            at += 1
-            continue
-        elif place is KEY:
-            at = _string(body, at) if c == b'"' else _refuse(body, at, KEY)
-            place, may_close = COLON, False
-            continue
-        elif c in NESTS:
-            if len(opened) == MAX_DEPTH:
-                _refuse(body, at, "exceeded max depth")
-            opened.append(c)
-            place, may_close = NESTS[c][1], True
-            at += 1
-            continue
-        else:
-            at = _scalar(body, at)
-        if not opened:
-            return
-        place, may_close = NESTS[opened[-1]][2], True
+def _reason(text: str, error: json.JSONDecodeError) -> str:
+    """Why a text is not JSON: in Go's words where it was cut, or a value or a key is missing."""
+    rest = text[error.pos :].lstrip(SPACE)
+    place = PLACES.get(error.msg)
+    if error.msg.startswith("Illegal trailing comma"):
+        rest = rest[1:].lstrip(SPACE)
+        place = VALUE if rest[:1] == "]" else KEY
+    if not text.strip(SPACE):
+        return "missing request body"
+    cut = place is VALUE and any(word.startswith(rest) for word in (*LITERALS, "-"))
+    if not rest or cut or error.msg.startswith("Unterminated string"):
+        return "unexpected EOF"
+    if place is None:
+        return f"the body is not JSON: {error.msg} (character {error.pos})"
+    for word in LITERALS if place is VALUE else ():
+        if rest[0] == word[0]:
+            at = next(i for i, (a, b) in enumerate(zip(rest, word, strict=False)) if a != b)
+            place = f"in literal {word} (expecting '{word[at]}')"
+            return f"invalid character {_shown(rest[at])} {place}"
+    return f"invalid character {_shown(rest[0])} {place}"
 
 
-def _scalar(body: bytes, at: int) -> int:
-    """Where the string, number or literal that begins here ends."""
-    c = body[at : at + 1]
-    if c == b'"':
-        return _string(body, at)
-    if c and c in b"-0123456789":
-        return _number(body, at)
-    for literal in ("true", "false", "null"):
-        if c == literal[:1].encode():
-            for i, letter in enumerate(literal[1:], 1):
-                if body[at + i] != ord(letter):
-                    _refuse(body, at + i, f"in literal {literal} (expecting '{letter}')")
-            return at + len(literal)
-    return _refuse(body, at, VALUE)
-
-
-def _string(body: bytes, at: int) -> int:
-    at += 1
-    while True:
-        at = _PLAIN.match(body, at).end()
-        if body[at] == ord('"'):
-            return at + 1
-        if body[at] != ord("\\"):
-            _refuse(body, at, "in string literal")
-        escape = body[at + 1]
-        if escape not in b'bfnrt\\/"u':
-            _refuse(body, at + 1, "in string escape code")
-        at += 2
-        if escape == ord("u"):
-            for _ in range(4):
-                if body[at] not in b"0123456789abcdefABCDEF":
-                    _refuse(body, at, "in \\u hexadecimal character escape")
-                at += 1
-
-
-def _number(body: bytes, at: int) -> int:
-    def digits(at: int, pattern: bytes, context: str) -> int:
-        found = re.compile(pattern).match(body, at)
-        return found.end() if found else _refuse(body, at, context)
-
-    at = digits(at + (body[at] == ord("-")), rb"0|[1-9][0-9]*", "in numeric literal")
-    if body[at : at + 1] == b".":
-        at = digits(at + 1, rb"[0-9]+", "after decimal point in numeric literal")
-    if body[at : at + 1] in (b"e", b"E"):
-        sign = body[at + 1 : at + 2] in (b"+", b"-")
-        at = digits(at + 1 + sign, rb"[0-9]+", "in exponent of numeric literal")
-    return at
-
-
-def _refuse(body: bytes, at: int, context: str) -> Any:
-    """Go shows the byte as the Latin-1 character of that number."""
-    c = chr(body[at])
-    shown = {"'": r"\'", '"': '"'}.get(c) or _quoted(c)
-    raise NotJson(f"invalid character '{shown}' {context}")
+def _shown(character: str) -> str:
+    """Go shows the first byte of a character, as the Latin-1 character of that number."""
+    first = chr(character.encode("utf-8", "replace")[0])
+    return "'" + ("\\'" if first == "'" else repr(first)[1:-1]) + "'"
 
 
 def _finite(literal: str) -> float:
@@ -228,7 +134,8 @@ def _integer(literal: str) -> int:
 
 
 def _constant(literal: str) -> None:
-    raise ValueError(f"{literal} is Python's, not JSON's")  # check() says it in Go's words
+    """Python reads NaN and Infinity, which are not JSON."""
+    raise NotJson(f"invalid character '{literal.lstrip('-')[0]}' {VALUE}")
 
 
 codecs.register_error("go-replace", lambda error: ("\ufffd", error.start + 1))

@@ -1,10 +1,12 @@
 """Ollama's protocol as data: what a request may hold, what a record looks like, what errors say.
 
-Pure functions over `gojson`; `recordings`, `sources` and `app` enter. Texts, statuses and the
-order of keys were measured on Ollama 0.33.0. Source of the names: `api/types.go` in
-https://github.com/ollama/ollama and its reference, https://docs.ollama.com/api.
+Texts, statuses and the order of keys were measured on Ollama 0.33.0. Source of the names:
+`api/types.go` in https://github.com/ollama/ollama and its reference,
+https://docs.ollama.com/api.
 """
 
+import base64
+import binascii
 import re
 import time
 from datetime import datetime, timezone
@@ -16,6 +18,7 @@ from llamalab.standin.ollama import gojson
 VERSION = "0.33.0+llamalab"  # the protocol imitated, and the sign that it is an imitation
 
 DIED = "an error was encountered while running the model: unexpected EOF"
+BUSY = "server busy, please try again.  maximum pending requests exceeded"  # two spaces: Ollama's
 
 
 def _each(kind: str, names: str) -> dict[str, str]:
@@ -26,7 +29,7 @@ def _each(kind: str, names: str) -> dict[str, str]:
 MAP = "map[string]interface {}"
 SHARED = {
     **_each("string", "model"),
-    **_each("bool", "stream truncate shift logprobs _debug_render_only"),
+    **_each("bool", "stream truncate shift logprobs"),
     **_each("int", "top_logprobs"),
     **{"format": "any", "keep_alive": "Duration", "options": MAP, "think": "ThinkValue"},
 }
@@ -66,8 +69,8 @@ OPTIONS = {
 METRICS = ["total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration"]
 METRICS += ["eval_count", "eval_duration"]
 GENERATE_KEYS = ["model", "created_at", "response", "thinking", "done", "done_reason", "context"]
-GENERATE_KEYS += [*METRICS, "tool_calls", "_debug_info", "logprobs"]
-CHAT_KEYS = ["model", "created_at", "message", "done", "done_reason", "_debug_info", "logprobs"]
+GENERATE_KEYS += [*METRICS, "tool_calls", "logprobs"]
+CHAT_KEYS = ["model", "created_at", "message", "done", "done_reason", "logprobs"]
 CHAT_KEYS += METRICS
 MESSAGE_KEYS = ["role", "content", "thinking", "images", "tool_calls"]
 ALWAYS = {"model", "created_at", "response", "message", "done", "role", "content"}
@@ -77,9 +80,8 @@ _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 _NAME = re.compile(rf"(?:(?:(?:\w+://)?({_HOST})/)?({_OWNER})/)?({_PART})(?::({_PART}))?")
 _USUAL = ("registry.ollama.ai", "library", "", "latest")
 
-_PIECE = re.compile(r"([0-9]*(?:\.[0-9]*)?)([^.0-9]*)")
+_PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([^.\d]*)", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 
 
 class Refusal(Exception):
@@ -199,6 +201,19 @@ def short_name(model: str) -> str:
     return (_full_name(model) or model).removeprefix(f"{host}/").removeprefix(f"{owner}/")
 
 
+def name_of(text: str) -> str:
+    """A name that Ollama's protocol can carry, from a file's name or an engine's own.
+
+    >>> name_of("meta-llama/Llama-3.2-1B"), name_of("My model (1).gguf")
+    ('meta-llama/Llama-3.2-1B', 'My-model-1')
+    """
+    if canonical(text) and not text.endswith(".gguf"):
+        return text
+    stem = text.replace("\\", "/").rpartition("/")[2].removesuffix(".gguf")
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem)
+    return stem.strip("-.")[:80] or "model"
+
+
 def _full_name(model: str) -> str | None:
     match = _NAME.fullmatch(model.strip())
     if not match:
@@ -253,11 +268,10 @@ def _message(value: Any, where: str) -> dict:
 
 def _image(value: Any, where: str) -> str:
     """Base64 text, kept as it is once it is known to be right."""
-    text = _of_type(str, value, "api.ImageData", where).replace("\r", "").replace("\n", "")
-    letters = _BASE64.match(text).end()
-    if len(text) % 4 or text[letters:] not in ("", "=", "=="):
-        offset = letters if letters < len(text) else letters - letters % 4
-        raise _Mismatch(f"illegal base64 data at input byte {offset}")
+    try:
+        base64.b64decode("".join(_of_type(str, value, "api.ImageData", where).split()), None, True)
+    except (binascii.Error, ValueError):
+        raise _Mismatch("illegal base64 data in images") from None
     return value
 
 
@@ -285,33 +299,22 @@ def duration(text: str) -> float:
     >>> duration("1h30m"), duration("-0.5s"), duration("0")
     (5400.0, -0.5, 0.0)
     """
-    shown = _time_quote(text)
+    shown = gojson.quote(text)
     invalid = Refusal(400, f"time: invalid duration {shown}")
-    at = 1 if text[:1] in ("-", "+") else 0
-    if text[at:] == "0":
+    unsigned = text[1:] if text[:1] in ("-", "+") else text
+    if unsigned == "0":
         return 0.0
-    if not text[at:]:
+    pieces = list(_PIECE.finditer(unsigned))
+    if "".join(piece[0] for piece in pieces) != unsigned or not pieces:
         raise invalid
-    seconds = 0.0
-    while at < len(text):
-        number, unit = _PIECE.match(text, at).groups()
-        if not number.strip("."):
-            raise invalid
-        if not unit:
-            raise Refusal(400, f"time: missing unit in duration {shown}")
+    for _, unit in map(re.Match.groups, pieces):
         if unit not in _UNITS:
-            raise Refusal(400, f"time: unknown unit {_time_quote(unit)} in duration {shown}")
-        seconds += float(number) * _UNITS[unit]
-        at += len(number) + len(unit)
+            unknown = f"unknown unit {gojson.quote(unit)} in" if unit else "missing unit in"
+            raise Refusal(400, f"time: {unknown} duration {shown}")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in map(re.Match.groups, pieces))
     if seconds > 2**63 / 1e9:  # Go counts nanoseconds in 64 bits
         raise invalid
     return -seconds if text[0] == "-" else seconds
-
-
-def _time_quote(text: str) -> str:
-    """Package `time` has its own quotes: every byte that is not plain ASCII as \\xNN."""
-    quoted = text.replace("\\", r"\\").replace('"', r"\"").encode("utf-8", "replace")
-    return '"' + "".join(chr(b) if 32 <= b < 128 else f"\\x{b:02x}" for b in quoted) + '"'
 
 
 READERS = {

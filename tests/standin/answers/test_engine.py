@@ -19,8 +19,8 @@ from jupyter_client.manager import start_new_kernel
 from raw_http import PATIENCE, ask, connect, post_bytes
 
 from llamalab.standin.answers import builtin_model
-from llamalab.standin.answers.engine import LocalModel, local_model
 from llamalab.standin.answers.llama import SLOTS
+from llamalab.standin.answers.local_model import LocalModel, local_model
 from llamalab.standin.run import BuiltinServer
 
 MODEL = builtin_model.NAME
@@ -113,7 +113,7 @@ def fresh(model_file):
     """What a process of its own finds before and after the first question, and all it printed."""
     code = f"""
 import json, sys, requests
-from llamalab.standin.answers.engine import local_model
+from llamalab.standin.answers.local_model import local_model
 from llamalab.standin.run import BuiltinServer
 with BuiltinServer.start(speed=0, engine=local_model()) as server:
     found = {{"running": requests.get(server.url + "/api/ps").json()["models"]}}
@@ -277,7 +277,7 @@ def test_an_engine_that_never_comes_to_its_end_keeps_no_server_from_ending(model
     code = """
 import requests
 from llamalab.standin.answers import llama, schema
-from llamalab.standin.answers.engine import local_model
+from llamalab.standin.answers.local_model import local_model
 from llamalab.standin.run import BuiltinServer
 schema.trouble_in, llama.RESTING = lambda _: "", 0.5
 asked = {"model": "smollm2:135m", "prompt": "Hi"}
@@ -387,7 +387,7 @@ from llamalab import find
 find.DEFAULT = {unused_address!r}  # as if this machine had no Ollama
 url = llamalab.server()
 answer = llamalab.generate("Say hello.", model={MODEL!r}, options={SHORT!r})
-print(url, find._builtin.app.state.source.live.engine._endpoint.url, answer.records[-1]["done"])
+print(url, find._builtin.app.state.source.model._endpoint.url, answer.records[-1]["done"])
 """
     manager, client = start_new_kernel(env=environment)
     try:

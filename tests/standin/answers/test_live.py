@@ -167,14 +167,11 @@ def test_the_metrics_are_real_and_add_up(live):
     assert cold["load_duration"] > 10 * warm["load_duration"]
 
 
-def test_a_system_prompt_changes_the_prompt(live):
-    def rendered(**more) -> str:
-        debug = generate(live, _debug_render_only=True, **more)
-        return debug["_debug_info"]["rendered_template"]
+def test_a_system_prompt_is_read_before_the_prompt(live):
+    def tokens_read(**more) -> int:
+        return generate(live, **more)["prompt_eval_count"]
 
-    assert "Speak like a pirate." in rendered(system="Speak like a pirate.")
-    assert "pirate" not in rendered()
-    assert rendered().endswith("<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n")
+    assert tokens_read(system="Hi.") < tokens_read(system="Speak like a pirate, please.")
 
 
 def test_raw_leaves_the_template_out(live):
@@ -257,10 +254,11 @@ def test_what_the_model_cannot_do_is_said_with_ollamas_status(live, more, status
     ("more", "text"),
     [
         ({"tools": [{"type": "function"}]}, "does not support tools"),
-        ({"tools": 3}, "does not support tools"),
-        ({"messages": [{"role": 3, "content": "x"}]}, "a message is not an object with a role"),
-        ({"messages": ["hi"]}, "a message is not an object with a role"),
-        ({"model": True}, "model is not a text"),
+        ({"tools": 3}, "cannot unmarshal number into Go struct field ChatRequest.tools"),
+        ({"messages": [{"role": 3, "content": "x"}]}, "ChatRequest.messages.role of type string"),
+        ({"messages": ["hi"]}, "cannot unmarshal string"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "is not text"),
+        ({"model": True}, "ChatRequest.model of type string"),
     ],
 )
 def test_a_mistake_in_an_openai_request_is_a_400(live, more, text):

@@ -9,8 +9,9 @@ from raw_http import ask
 from tiny_server import chunk, head, tiny_server, whole
 
 from llamalab.errors import ServerNotFound
-from llamalab.standin.answers.engine import name_of, remote_model
-from llamalab.standin.answers.translate import DIED, TOO_LONG
+from llamalab.standin.answers.endpoint import TOO_LONG
+from llamalab.standin.answers.remote_model import remote_model
+from llamalab.standin.ollama.protocol import DIED, name_of
 from llamalab.standin.run import BuiltinServer
 
 MODELS = whole("200 OK", b'{"object":"list","data":[{"id":"meta-llama/Llama-3.2-1B"}]}')

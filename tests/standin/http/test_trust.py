@@ -8,8 +8,8 @@ from raw_http import ask
 
 from llamalab import client
 from llamalab.errors import BadAnswer
-from llamalab.standin.answers import builtin_model, engine, llama
-from llamalab.standin.answers.engine import LocalModel
+from llamalab.standin.answers import builtin_model, llama, local_model
+from llamalab.standin.answers.local_model import LocalModel
 from llamalab.standin.run import BuiltinServer
 
 ELSEWHERE = {"insecure": True, "url": "http://evil.example/", "index_url": "http://evil.example/"}
@@ -33,7 +33,7 @@ def pulls(monkeypatch):
 @pytest.fixture
 def puller(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin_model, "folder", lambda: tmp_path)
-    monkeypatch.setattr(engine, "has_engine", lambda: True)
+    monkeypatch.setattr(local_model, "has_engine", lambda: True)
     model = LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
     with BuiltinServer.start(speed=0, engine=model) as server:
         yield server.url

@@ -1,9 +1,4 @@
-"""Who runs a model: llama.cpp in this process, or a server elsewhere. `sources` enters.
-
-Both are a name, what /api/tags and /api/show say of it, and `use()`: the endpoint that speaks
-the OpenAI protocol, loaded and held while somebody reads. The engine itself schedules, batches
-and caches; nothing of that is done here.
-"""
+"""A model on this machine: a GGUF file, and llama.cpp to run it while somebody reads."""
 
 import asyncio
 import atexit
@@ -12,19 +7,16 @@ import hashlib
 import importlib.util
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
-
-from llamalab.errors import LlamalabError, ServerNotFound
-from llamalab.standin import limits
+from llamalab.errors import LlamalabError
 from llamalab.standin.answers import builtin_model, gguf, llama
-from llamalab.standin.answers.translate import Endpoint
+from llamalab.standin.answers.endpoint import Endpoint
+from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.ollama import protocol
 from llamalab.standin.ollama.protocol import Refusal
 
@@ -32,40 +24,7 @@ KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
 LEAVING = 5  # seconds, for readers to leave when the server ends
 
 
-class Engine(Protocol):
-    """What `sources.Live` asks of a model."""
-
-    name: str
-
-    def here(self) -> bool:
-        """Whether it can answer."""
-
-    def item(self) -> dict:
-        """Its item in /api/tags."""
-
-    def show(self) -> dict:
-        """Its answer to /api/show."""
-
-    def running(self) -> list[dict]:
-        """Its item in /api/ps, if it is in memory."""
-
-    def use(self, keep_alive: float | None) -> contextlib.AbstractAsyncContextManager[Endpoint]:
-        """Where to ask it, loaded if need be and held until the end of the `async with`.
-
-        `keep_alive` is how many seconds it then stays in memory (None: 5 minutes).
-        """
-
-    async def unload(self) -> None:
-        """Let go of its memory, once nobody reads any more."""
-
-    def pull(self) -> AsyncGenerator[dict, None]:
-        """Fetch its file; yields Ollama's progress records, of which an error may be the last."""
-
-    async def close(self) -> None:
-        """The server ends."""
-
-
-class LocalModel:
+class LocalModel(LiveModel):
     """A GGUF file on this machine, run by llama.cpp in this process (xllamacpp)."""
 
     def __init__(self, name: str, file: Path, pulled: bool = False):
@@ -99,7 +58,7 @@ class LocalModel:
             "capabilities": ["completion"],
         }
 
-    def show(self) -> dict:
+    def show(self, model: str = "") -> dict:
         item, header = self.item(), self._header()
         return {
             "license": str(header.get("general.license", "unknown")),
@@ -138,7 +97,7 @@ class LocalModel:
         self._keep_alive = 0.0
         await asyncio.shield(self._let_go())
 
-    async def pull(self) -> AsyncGenerator[dict, None]:
+    async def pull(self, model: str) -> AsyncGenerator[dict, None]:
         yield {"status": "pulling manifest"}
         if not has_engine():
             yield {
@@ -215,8 +174,7 @@ class LocalModel:
                 500, f"error loading model: {self.file} has changed; {builtin_model.PULL}"
             )
         server, key = llama.start(self.file)
-        longest = llama.CONTEXT * limits.BYTES_PER_TOKEN
-        self._endpoint = Endpoint(server.listening_address, key, longest=longest)
+        self._endpoint = Endpoint(server.listening_address, key, context=llama.CONTEXT)
         self._llama = server
 
     def _stop(self) -> None:
@@ -259,90 +217,5 @@ def local_model() -> LocalModel:
     """The model in the box, or the file that LLAMALAB_MODEL names, under the file's name."""
     other = os.environ.get("LLAMALAB_MODEL", "").strip()
     if other:
-        return LocalModel(name_of(other), Path(os.path.expanduser(other)))
+        return LocalModel(protocol.name_of(other), Path(os.path.expanduser(other)))
     return LocalModel(builtin_model.NAME, builtin_model.model_path(), pulled=True)
-
-
-class RemoteModel:
-    """A model behind the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server elsewhere."""
-
-    def __init__(self, url: str, model: str):
-        self._endpoint = Endpoint(url, model=model)
-        self.name = name_of(model)
-        self._since = time.time_ns()
-
-    def here(self) -> bool:
-        return True
-
-    def item(self) -> dict:
-        name = protocol.short_name(self.name)
-        return {
-            "name": name,
-            "model": name,
-            "modified_at": protocol.local_time(self._since),
-            "size": 0,
-            "digest": hashlib.sha256(self._endpoint.model.encode()).hexdigest(),
-            "details": {
-                "parent_model": "",
-                "format": "remote",
-                "family": "unknown",
-                "families": ["unknown"],
-                "parameter_size": "unknown",
-                "quantization_level": "unknown",
-            },
-            "capabilities": ["completion"],
-        }
-
-    def show(self) -> dict:
-        item = self.item()
-        return {
-            "modelfile": f"# {item['name']}, served by the engine at {self._endpoint.url}\n",
-            "details": item["details"],
-            "model_info": {},
-            "capabilities": item["capabilities"],
-            "modified_at": item["modified_at"],
-        }
-
-    def running(self) -> list[dict]:
-        return []
-
-    @contextlib.asynccontextmanager
-    async def use(self, keep_alive: float | None) -> AsyncIterator[Endpoint]:
-        yield self._endpoint
-
-    async def unload(self) -> None:
-        pass
-
-    async def pull(self) -> AsyncGenerator[dict, None]:
-        yield {"status": "pulling manifest"}
-        yield {"status": "success"}  # it is there already, elsewhere
-
-    async def close(self) -> None:
-        pass
-
-
-def remote_model(url: str, model: str = "") -> RemoteModel:
-    """The engine at `url` (with or without its /v1); `model` is its name there, or its first.
-
-    Raises `ServerNotFound` where nothing there speaks the OpenAI protocol.
-    """
-    root = re.sub(r"/v1/?$|/$", "", url)
-    try:
-        listed = httpx.get(f"{root}/v1/models", timeout=5, trust_env=False).json()
-        return RemoteModel(root, model or listed["data"][0]["id"])
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
-        why = str(error) if isinstance(error, httpx.HTTPError) else "it does not list its models"
-        do = "llamalab serve --engine http://HOST:PORT/v1"
-        raise ServerNotFound(f"No engine answers at {url}.", why, do) from None
-
-
-def name_of(text: str) -> str:
-    """A name that Ollama's protocol can carry, from a file's name or an engine's own.
-
-    >>> name_of("meta-llama/Llama-3.2-1B"), name_of("My model (1).gguf")
-    ('meta-llama/Llama-3.2-1B', 'My-model-1')
-    """
-    if protocol.canonical(text) and not text.endswith(".gguf"):
-        return text
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(text).name.removesuffix(".gguf"))
-    return stem.strip("-.")[:80] or "model"
