@@ -15,62 +15,40 @@ The errors are in `llamalab.errors`, all under `LlamalabError`.
 
 from importlib import import_module
 
-from llamalab.checkup import doctor
-from llamalab.client import MODEL, Answer, chat, generate, models, post, pull, stream
-from llamalab.errors import (
-    BadAnswer,
-    BrokenStream,
-    LlamalabError,
-    ModelNotFound,
-    ServerBusy,
-    ServerNotFound,
-)
-from llamalab.exercises.checking import check
-from llamalab.find import server
-from llamalab.recorder import record
-from llamalab.wire import join_fragments, load_answers, split_lines, tokens_per_second
-
 __version__ = "0.1.0"
 
-__all__ = [
-    "MODEL",
-    "Answer",
-    "BadAnswer",
-    "BrokenStream",
-    "LlamalabError",
-    "ModelNotFound",
-    "ServerBusy",
-    "ServerNotFound",
-    "chat",
-    "chat_box",
-    "check",
-    "doctor",
-    "generate",
-    "inspector",
-    "join_fragments",
-    "load_answers",
-    "models",
-    "post",
-    "pull",
-    "race",
-    "record",
-    "server",
-    "split_lines",
-    "stream",
-    "time_bars",
-    "tokens_per_second",
-    "waterfall",
-]
+# What is where. A module is loaded when one of its names is first used: `requests` alone takes
+# longer to load than `llamalab --help` takes to answer.
+_MODULES = {
+    "find": ["server"],
+    "client": ["MODEL", "Answer", "chat", "generate", "models", "post", "pull", "stream"],
+    "wire": ["join_fragments", "load_answers", "split_lines", "tokens_per_second"],
+    "errors": [
+        *("LlamalabError", "BadAnswer", "BrokenStream"),
+        *("ModelNotFound", "ServerBusy", "ServerNotFound"),
+    ],
+    "recorder": ["record"],
+    "exercises.checking": ["check"],
+    "checkup.checks": ["doctor"],
+    "views.inspector": ["inspector"],
+    "views.waterfall": ["waterfall"],
+    "views.race": ["race"],
+    "views.time_bars": ["time_bars"],
+    "views.chat_box": ["chat_box"],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_ROOMS = {module.partition(".")[0] for module in _MODULES}  # llamalab.errors, llamalab.views, ...
 
-_VIEWS = {"chat_box", "inspector", "race", "time_bars", "waterfall"}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):
-    """The views are loaded only when one of them is used."""
-    if name not in _VIEWS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"llamalab.views.{name}"), name)
+    if name in _HOME:
+        return getattr(import_module(f"llamalab.{_HOME[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"llamalab.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_VIEWS})
+    return sorted({*globals(), *_HOME, *_ROOMS})

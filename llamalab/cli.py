@@ -1,4 +1,4 @@
-"""The `llamalab` command: the front door, on the top floor. Nobody imports it.
+"""The `llamalab` command: the front door.
 
 Each command imports what it needs when it runs, so that `--help` answers at once.
 """

@@ -1,4 +1,4 @@
-"""Talking to a server with requests, once a student has done it by hand. Upper floor.
+"""Talking to a server with requests, once a student has done it by hand.
 
 Everything goes through `post`: it turns what can go wrong into the errors of `llamalab.errors`.
 """

@@ -1,4 +1,4 @@
-"""The errors of llamalab: one small family on the ground floor; every room may raise them.
+"""The errors of llamalab: one small family.
 
 Each message has up to three lines: what happened, why, and the one command that mends it.
 A notebook shows just these lines (IPython asks an exception for `_render_traceback_`), because

@@ -1,7 +1,4 @@
-"""Where the server is: the address in OLLAMA_HOST, an Ollama on this machine, or the built-in one.
-
-The upper floor's door to `llamalab.standin`: the only helper module that may start one.
-"""
+"""Where the server is: in OLLAMA_HOST, an Ollama on this machine, or the built-in one."""
 
 import contextlib
 import os

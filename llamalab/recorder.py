@@ -1,4 +1,4 @@
-"""Recording: an answer of any server, kept in a file as the bytes that came. Upper floor.
+"""Recording: an answer of any server, kept in a file as the bytes that came.
 
 `llamalab serve --recordings FOLDER` plays it again, at its own pace, to whoever asks the same.
 """

@@ -1,4 +1,4 @@
-"""The lesson in four pure functions: bytes -> lines -> records -> text. Everybody may enter.
+"""The lesson in four pure functions: bytes -> lines -> records -> text.
 
 A student writes each of them by hand before meeting it here. They do what the student's code
 does, and stay right where the first idea goes wrong: U+0085 inside a text, a blank line, an

@@ -30,6 +30,15 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+def doctor() -> Report:
+    """Look at everything the lesson needs, in about a second.
+
+    `.ok` says whether the lesson can begin; `.lines` has each line's `name`, `state` ("OK",
+    "note" or "FAIL"), `found` and `do`.
+    """
+    return checkup()
+
+
 def checkup(checks: Sequence[Check] = CHECKS, patience: float = PATIENCE) -> Report:
     """Do all checks side by side, and wait for them at most `patience` seconds."""
     silence = note(f"no result within {patience:g} seconds", "look at the network; try once more")
