@@ -50,7 +50,7 @@ def keep_proxies_off_loopback() -> None:
     proxies = urllib.request.getproxies()
     if not {"http", "https", "all"} & proxies.keys():
         return
-    if all(map(_is_direct, ("http://localhost", "http://127.0.0.1", "http://127.0.0.5"))):
+    if all(map(is_direct, ("http://localhost", "http://127.0.0.1", "http://127.0.0.5"))):
         return
     for scheme in {"http", "https"} & proxies.keys():
         os.environ.setdefault(f"{scheme}_proxy", proxies[scheme])
@@ -58,5 +58,6 @@ def keep_proxies_off_loopback() -> None:
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [known, *LOOPBACK]))
 
 
-def _is_direct(address: str) -> bool:
+def is_direct(address: str) -> bool:
+    """Whether no proxy gets what is meant for an address."""
     return requests.utils.should_bypass_proxies(address, no_proxy=None)

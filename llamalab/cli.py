@@ -128,7 +128,7 @@ def lab(arguments: argparse.Namespace) -> int:
     return open_lab(arguments.folder, arguments.port, browser=not arguments.no_browser)
 
 
-def ask_arguments(parser: argparse.ArgumentParser) -> None:
+def question_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "prompt", nargs="+", type=question, metavar="PROMPT", help="your question, in quotes"
     )
@@ -138,14 +138,21 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def ask(arguments: argparse.Namespace) -> int:
-    """Ask the model one question and print its answer as it arrives."""
-    from llamalab import MODEL, find, stream
+def server_for(arguments: argparse.Namespace) -> str:
+    """The server to ask: the one named, or the one found."""
+    from llamalab import find
     from llamalab.standin import fetch_model
 
-    server = arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
+    return arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
+
+
+def ask(arguments: argparse.Namespace) -> int:
+    """Ask the model one question and print its answer as it arrives."""
+    from llamalab import MODEL, stream
+
+    server, prompt = server_for(arguments), " ".join(arguments.prompt)
     with Printed() as printed:
-        for fragment in stream(" ".join(arguments.prompt), arguments.model or MODEL, server):
+        for fragment in stream(prompt, arguments.model or MODEL, server):
             printed.show(fragment)
     if not printed.any:
         print("The answer has no text: the model thought, or had nothing to say.", file=sys.stderr)
@@ -171,14 +178,8 @@ class Printed:
 
 
 def record_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "prompt", nargs="+", type=question, metavar="PROMPT", help="your question, in quotes"
-    )
+    question_arguments(parser)
     parser.add_argument("--chat", action="store_true", help="ask it as a chat (/api/chat)")
-    parser.add_argument("--model", help="the model that answers (default: the lesson's)")
-    parser.add_argument(
-        "--server", metavar="URL", help="the server's address (default: the one found)"
-    )
     parser.add_argument(
         "--to", metavar="FILE", help="a file or a folder (default: MODEL-PROMPT.ndjson, here)"
     )
@@ -187,12 +188,10 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
 
 def record(arguments: argparse.Namespace) -> int:
     """Ask a server, and keep its answer in a file that `llamalab serve --recordings` replays."""
-    from llamalab import MODEL, find
+    from llamalab import MODEL
     from llamalab import record as keep
-    from llamalab.standin import fetch_model
 
-    server = arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
-    prompt = " ".join(arguments.prompt)
+    server, prompt = server_for(arguments), " ".join(arguments.prompt)
     asked = [{"role": "user", "content": prompt}] if arguments.chat else prompt
     with Printed() as printed:
         file = keep(
@@ -318,12 +317,8 @@ def speed(text: str) -> float:
 COMMANDS = {
     "lab": (lab_arguments, lab),
     "doctor": (doctor_arguments, doctor),
-    "ask": (ask_arguments, ask),
+    "ask": (question_arguments, ask),
     "record": (record_arguments, record),
     "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
 }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

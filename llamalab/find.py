@@ -172,9 +172,7 @@ def _started(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
     prepare()
-    from llamalab.standin.answers.local_model import (
-        local_model,  # Starlette and uvicorn, only when needed
-    )
+    from llamalab.standin.answers.local_model import local_model  # heavy, so only when needed
     from llamalab.standin.run import BuiltinServer, PortTaken
 
     try:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from llamalab import find
-from llamalab.address import parse_host, without_password
+from llamalab.address import is_direct, parse_host, without_password
 from llamalab.checkup.report import Finding, export, fail, note, ok
 from llamalab.client import MODEL
 from llamalab.errors import ServerNotFound, command
@@ -76,7 +76,7 @@ def proxies() -> Finding:
     if not ways:
         return ok("none")
     through = ", ".join(sorted(ways))
-    caught = [host for host in ("127.0.0.1", "localhost") if is_caught(f"http://{host}")]
+    caught = [host for host in ("127.0.0.1", "localhost") if not is_direct(f"http://{host}")]
     if not caught:
         return ok(f"{through}, but not for this machine's own addresses")
     return note(
@@ -89,9 +89,10 @@ def localhost() -> Finding:
     hosts = command("/etc/hosts", r"C:\Windows\System32\drivers\etc\hosts")
     do = f"write 127.0.0.1 instead, or add the line `127.0.0.1 localhost` to {hosts}"
     try:
-        seen = sorted(resolve("localhost"))
+        found = socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)
     except OSError:
         return note("nobody knows that name", do)
+    seen = sorted({address for *_, (address, *_) in found})
     if not all(ipaddress.ip_address(address).is_loopback for address in seen):
         return note(f"{', '.join(seen)}: that is not this machine", do)
     if "127.0.0.1" not in seen:
@@ -149,11 +150,6 @@ def hostname(address: str) -> str:
     return ""
 
 
-def is_caught(address: str) -> bool:
-    """Whether a proxy gets what is meant for an address."""
-    return not requests.utils.should_bypass_proxies(address, no_proxy=None)
-
-
 def port_owner(address: str) -> str:
     """Who has an address of this machine, as in "python3 (process 4711) has it"; "" if nobody."""
     import psutil
@@ -181,11 +177,6 @@ def gateway(routes: Path = Path("/proc/net/route")) -> str:
         if destination == "00000000":
             return str(ipaddress.ip_address(bytes.fromhex(hexadecimal)[::-1]))  # little-endian
     return ""
-
-
-def resolve(name: str) -> set[str]:
-    """All addresses of a name."""
-    return {found[4][0] for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
 
 
 def around_proxy(address: str) -> str:

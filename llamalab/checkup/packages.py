@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,6 @@ PAGE_HALF = "labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
 
 
 def python() -> Finding:
-    from importlib import metadata
-
     from packaging.specifiers import SpecifierSet
 
     version, home = platform.python_version(), tidy(sys.prefix)
@@ -98,8 +97,6 @@ def engine() -> Finding:
 
 def installed(name: str) -> str:
     """A package's version; "" where it is not installed."""
-    from importlib import metadata
-
     try:
         return metadata.version(name) or ""
     except metadata.PackageNotFoundError:
@@ -108,8 +105,6 @@ def installed(name: str) -> str:
 
 def needs(name: str) -> "Iterator[Requirement]":
     """What an installed package asks for on a machine like this one."""
-    from importlib import metadata
-
     from packaging.requirements import Requirement
 
     for need in map(Requirement, metadata.requires(name) or ()):

@@ -89,9 +89,6 @@ class Report:
 
     __str__ = __repr__ = text
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": self.text(), "text/html": self._repr_html_()}
-
     def _repr_html_(self) -> str:
         rows = "".join(map(row, self.lines))
         head = "".join(f"<th {LEFT}>{title}</th>" for title in HEAD)

@@ -59,6 +59,13 @@ class Cut:
         return f"{self.lines!r}, and then the connection breaks"
 
 
+# Lines of an answer, which several cases put together.
+YES = b'{"response":"Yes","done":false}'
+EMPTY = b'{"response":"","done":false}'
+END = b'{"response":"","done":true}'
+I_AM_END = b'{"response":" I am.","done":true}'
+ERROR = b'{"error":"out of memory"}'
+
 # Ordinary cases first; each meets one new slip, so that its hint is the right one.
 EXERCISES: dict[str, list[Case]] = {
     "who_answered": [
@@ -153,28 +160,22 @@ EXERCISES: dict[str, list[Case]] = {
     ],
     "time_to_first_token": [
         Case(
-            [(0.5, b'{"response":"Yes","done":false}'), (0.9, b'{"response":"","done":true}')],
+            [(0.5, YES), (0.9, END)],
             0.5,
             "the seconds of the first pair whose record has text; return them at once",
         ),
         Case(
-            [(0.2, b'{"response":"","done":false}'), (0.6, b'{"response":"Yes","done":false}')],
-            0.6,
-            "an empty fragment is no text: go on to the next pair",
+            [(0.2, EMPTY), (0.6, YES)], 0.6, "an empty fragment is no text: go on to the next pair"
         ),
         Case([], None, "no lines, no first token: return None behind the loop"),
-        Case(
-            [(0.1, b'{"response":"","done":false}'), (0.3, b'{"response":"","done":true}')],
-            None,
-            "no line carries text: return None behind the loop",
-        ),
+        Case([(0.1, EMPTY), (0.3, END)], None, "no line carries text: return None behind the loop"),
         Case(
             [(3.3, b'{"response":"Yes, I am.","done":true}')],
             3.3,
             "the record with done: true may carry text too",
         ),
         Case(
-            [(0.4, b""), (0.7, b'{"response":"Yes","done":false}')],
+            [(0.4, b""), (0.7, YES)],
             0.7,
             "a blank line is no record: leave it out before json.loads",
         ),
@@ -184,10 +185,7 @@ EXERCISES: dict[str, list[Case]] = {
             'a record may have no fragment: .get("response")',
         ),
         Case(
-            [
-                (0.3, b'{"response":"","thinking":"Hm","done":false}'),
-                (2.4, b'{"response":"Yes","done":false}'),
-            ],
+            [(0.3, b'{"response":"","thinking":"Hm","done":false}'), (2.4, YES)],
             2.4,
             "what the model thinks is not its answer: look under the key response only",
         ),
@@ -222,34 +220,26 @@ EXERCISES: dict[str, list[Case]] = {
         Case([], [], "no texts, no messages: an empty list"),
     ],
     "survive": [
+        Case([YES, END], ("Yes", True), "a pair: the text, and True if a record was done"),
+        Case([YES, I_AM_END], ("Yes I am.", True), "the record with done: true may carry text too"),
         Case(
-            [b'{"response":"Yes","done":false}', b'{"response":"","done":true}'],
-            ("Yes", True),
-            "a pair: the text, and True if a record was done",
-        ),
-        Case(
-            [b'{"response":"Yes","done":false}', b'{"response":" I am.","done":true}'],
-            ("Yes I am.", True),
-            "the record with done: true may carry text too",
-        ),
-        Case(
-            [b'{"response":"Yes","done":false}'],
+            [YES],
             ("Yes", False),
             "no record was done: the text is not whole, however well it reads",
         ),
         Case([], ("", False), "no lines: no text, and it is not whole"),
         Case(
-            [b'{"response":"Yes","done":false}', b'{"error":"out of memory"}'],
+            [YES, ERROR],
             ("Yes", False),
             "a record with the key error has no text: keep what came before, and say False",
         ),
         Case(
-            Cut([b'{"response":"Yes","done":false}', b'{"response":",","done":false}']),
+            Cut([YES, b'{"response":",","done":false}']),
             ("Yes,", False),
             "the connection breaks in the loop: except requests.RequestException, around it",
         ),
         Case(
-            [b'{"response":"Yes","done":false}', b"504 Gateway", b'{"response":"?","done":true}'],
+            [YES, b"504 Gateway", b'{"response":"?","done":true}'],
             ("Yes", False),
             "a line that is no JSON raises ValueError; what comes behind it is not to be trusted",
         ),

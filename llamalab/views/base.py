@@ -104,25 +104,17 @@ def seconds(value: float | None) -> str:
     return f"{value:.3f} s" if 0 < value < 0.1 else f"{value:.2f} s"
 
 
-def window(count: int, head: int, tail: int) -> tuple[range, range]:
-    """Which of many rows to show: the first ones and the last ones, all of a few.
+def windowed(count: int, row: Callable[[int], list[str]], head: int = 20, tail: int = 5) -> list:
+    """The rows of a table; of a long one the first and the last, and how many are left out.
 
-    >>> window(5, 3, 3), window(100, 3, 2)
-    ((range(0, 5), range(5, 5)), (range(0, 3), range(98, 100)))
+    >>> windowed(100, lambda i: [f"{i}", "Yes"], head=1, tail=1)
+    [['0', 'Yes'], ['...', '... 98 more ...'], ['99', 'Yes']]
     """
     if count <= head + tail:
-        return range(count), range(count, count)
-    return range(head), range(count - tail, count)
-
-
-def windowed(count: int, row: Callable[[int], list[str]], head: int = 20, tail: int = 5) -> list:
-    """The rows of a long table, with one that says how many are left out."""
-    first, last = window(count, head, tail)
-    rows = [row(i) for i in first]
-    if last:
-        left_out = f"... {last.start - first.stop:,} more ..."
-        rows.append(["...", *[""] * (len(rows[0]) - 2), left_out])
-    return rows + [row(i) for i in last]
+        return [row(i) for i in range(count)]
+    rows = [row(i) for i in (*range(head), *range(count - tail, count))]
+    rows.insert(head, ["...", *[""] * (len(rows[0]) - 2), f"... {count - head - tail:,} more ..."])
+    return rows
 
 
 # ---- in HTML
@@ -180,15 +172,16 @@ def card(png: bytes | None, text: str, label: str) -> Any:
 
 
 def player(
+    panes: Callable[[int], list[str]],
     label: str,
+    slider_label: str,
     least: int,
     most: int,
     interval: int,
-    step: int,
-    show: Callable[[int], None],
+    step: int = 1,
     readout: bool = True,
 ) -> Any:
-    """A slider, and buttons that play it: `show(value)` is called each time it has moved.
+    """`panes(value)`, as HTML, above them a slider for the value, and buttons that play it.
 
     The ticks (every `interval` ms) are the browser's, so that they stop with the page. ipywidgets'
     own Play has pictures on its buttons and no words: it is hidden behind buttons that have.
@@ -198,7 +191,7 @@ def player(
     play = ipywidgets.Play(least, least, most, step, interval=interval, layout={"display": "none"})
     slider = ipywidgets.IntSlider(
         *(least, least, most),
-        description=label,
+        description=slider_label,
         readout=readout,
         layout={"flex": "1 1 260px", "width": "auto"},
     )
@@ -213,17 +206,22 @@ def player(
     def go(value: int) -> Callable:
         slider.value = max(least, min(most, value))
 
-    slider.observe(lambda change: show(change["new"]), "value")
-    toggle.observe(lambda change: _caption(toggle), "value")
+    shown = page(*panes(least), label=label)
+
+    def show(change: dict) -> None:
+        shown.value = framed(*panes(change["new"]), label=label)
+
+    def caption(change: dict) -> None:
+        toggle.description = "❚❚ Pause" if toggle.value else "▶ Play"
+
+    slider.observe(show, "value")
+    toggle.observe(caption, "value")
     start.on_click(lambda _: go(least))
     back.on_click(lambda _: go(slider.value - 1))
     forth.on_click(lambda _: go(slider.value + 1))
     row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
-    return ipywidgets.Box([play, toggle, start, back, forth, slider], layout=row)
-
-
-def _caption(toggle: Any) -> None:
-    toggle.description = "❚❚ Pause" if toggle.value else "▶ Play"
+    controls = ipywidgets.Box([play, toggle, start, back, forth, slider], layout=row)
+    return column(controls, shown)
 
 
 # ---- in pictures
@@ -252,3 +250,10 @@ def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]
         yield figure, axes, buffer
         figure.savefig(large := io.BytesIO(), dpi=130, format="png")
     Image.open(large).convert("RGB").quantize(64).save(buffer, "png", optimize=True)
+
+
+def draw_bar(axes: Any, part: str, rows: Any, width: Any, height: float, left: Any, label: str):
+    """Bars for a part of an answer's time, in its colour and hatch."""
+    ink, hatch = INK[part]
+    style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.5}
+    axes.barh(rows, width, height, left, label=label, **style)

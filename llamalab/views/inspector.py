@@ -88,14 +88,14 @@ class Inspector(base.View):
     def build(self) -> Any:
         if not self.lines:
             return base.column(base.page("<p>There is not a single byte in it.</p>", label="Bytes"))
-        panes = base.page(*self.panes(0), label="From bytes to text")
-
-        def show(number: int) -> None:
-            panes.value = base.framed(*self.panes(number - 1), label="From bytes to text")
-
         last = len(self.lines)
-        controls = base.player("Line", 1, last, interval=600, step=max(1, last // 100), show=show)
-        return base.column(controls, panes)
+        return base.player(
+            lambda number: self.panes(number - 1),
+            "From bytes to text",
+            *("Line", 1, last),
+            interval=600,
+            step=max(1, last // 100),
+        )
 
     def panes(self, i: int) -> list[str]:
         """The four panes, as HTML, with line `i` marked in each."""

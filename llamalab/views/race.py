@@ -67,14 +67,13 @@ class Race(base.View):
 
     def build(self) -> Any:
         ticks = -int(-self.end // TICK) or 1  # rounded up: the last tick shows the end
-        page = base.page(*self.panes(0), label="Batch and stream, side by side")
-
-        def show(tick: int) -> None:
-            page.value = base.framed(*self.panes(tick * TICK), label="Batch and stream")
-
-        pace = {"interval": int(TICK * 1000), "step": 1}
-        controls = base.player("Time", 0, ticks, **pace, show=show, readout=False)
-        return base.column(controls, page)
+        return base.player(
+            lambda tick: self.panes(tick * TICK),
+            "Batch and stream, side by side",
+            *("Time", 0, ticks),
+            interval=int(TICK * 1000),
+            readout=False,
+        )
 
     def panes(self, now: float) -> list[str]:
         """Both answers at a moment, as HTML."""

@@ -82,9 +82,7 @@ class TimeBars(base.View):
             at = [0.0] * count
             for part in (*PARTS, REST):
                 spent = [parts_of(answer.last)[part] or 0 for answer in self.answers.values()]
-                ink, hatch = base.INK[part]
-                style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "label": part}
-                axes.barh(range(count), spent, 0.6, at, linewidth=0.5, **style)
+                base.draw_bar(axes, part, range(count), spent, 0.6, at, label=part)
                 at = [before + share for before, share in zip(at, spent, strict=True)]
             for row, (answer, end) in enumerate(zip(self.answers.values(), at, strict=True)):
                 axes.text(end, row, f"  {_speed(answer)}", va="center", fontsize=11)

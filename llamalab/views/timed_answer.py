@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,6 @@ def parts_of(last: dict) -> dict[str, float | None]:
     known = sum(ns for ns in found.values() if ns)
     found[REST] = None if total is None else max(0, total - known)
     return {part: None if ns is None else ns / 1e9 for part, ns in found.items()}
-
-
-def gaps_of(came: list[float]) -> list[float]:
-    """The seconds from each record to the next."""
-    return [after - before for before, after in pairwise(came)]
 
 
 def _records_of(content: bytes) -> tuple[list[dict], str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from llamalab.errors import shorten
 from llamalab.views import base
-from llamalab.views.timed_answer import PARTS, REST, gaps_of, parts_of, read
+from llamalab.views.timed_answer import PARTS, REST, parts_of, read
 
 LABELLED = 30  # fragments; more of them are drawn without their words
 
@@ -63,7 +63,7 @@ class Waterfall(base.View):
         said = f"First text after {base.seconds(first)}"
         if not answer.timed_from_question:
             said = "When it was asked is not known: the times count from the first record"
-        gaps = gaps_of(answer.came[answer.first :])
+        gaps = [after - before for before, after in pairwise(answer.came[answer.first :])]
         if gaps:
             number = f"{len(gaps):,} gap{'s' if len(gaps) > 1 else ''}"
             longest = f" (the longest {base.seconds(max(gaps))})" if len(gaps) > 1 else ""
@@ -124,10 +124,8 @@ class Waterfall(base.View):
             share = self.parts[part] or 0
             share = min(share, came[0] - at) if part != REST else came[0] - at
             if share > 0:
-                ink, hatch = base.INK[part]
-                name = f"{part} {base.seconds(self.parts[part] or share)}"
-                style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "label": name}
-                axes.barh(0, share, thick, at, linewidth=0.5, **style)
+                label = f"{part} {base.seconds(self.parts[part] or share)}"
+                base.draw_bar(axes, part, 0, share, thick, at, label)
                 at += share
         label = f"generation {base.seconds(self.parts['generation'])}"
         if self.parts["generation"] is None:

@@ -540,11 +540,11 @@ def test_the_text_keeps_to_its_width_and_its_columns(width):
 
 
 def test_its_text_is_what_print_and_the_notebook_s_plain_twin_show():
-    assert str(REPORT) == repr(REPORT) == REPORT._repr_mimebundle_()["text/plain"]
+    assert str(REPORT) == repr(REPORT) == REPORT.text()
 
 
 def test_the_table_says_each_state_in_a_word_and_escapes_what_was_found():
-    table = REPORT._repr_mimebundle_()["text/html"]
+    table = REPORT._repr_html_()
     assert "&lt;b&gt;python&lt;/b&gt; &amp; others" in table
     assert "<b>" not in table
     for word in ("✓</span>&nbsp;OK", "•</span>&nbsp;note", "✗</span>&nbsp;FAIL"):
