@@ -38,7 +38,7 @@ def packages() -> Finding:
         shown = ("llamalab", "requests", "ipykernel", "matplotlib")
         return ok(", ".join(f"{name} {installed(name)}" for name in shown if installed(name)))
     said = ", ".join(unlike(need) for need in wrong.values())
-    do = install(*map(asked, wrong.values()))
+    do = install(*wrong.values())
     if any(not installed(name) for name in wrong.keys() - OPTIONAL):
         return fail(said, do)
     return note(said, do)
@@ -50,9 +50,9 @@ def jupyterlab() -> Finding:
     if home != Path(sys.prefix):
         return ok(f"this one runs from {tidy(home)}")
     if wrong and not installed("jupyterlab"):
-        return fail("it is not installed", install(*map(asked, wrong)))
+        return fail("it is not installed", install(*wrong))
     if wrong:
-        return note(unlike(wrong[0]), install(*map(asked, wrong)))
+        return note(unlike(wrong[0]), install(*wrong))
     return ok(installed("jupyterlab"))
 
 
@@ -62,7 +62,7 @@ def widgets() -> Finding:
     wrong = wrong or list(unmet("ipywidgets"))
     if wrong:
         said = ", ".join(map(unlike, wrong))
-        return note(f"{said}; what should move stands still", install(*map(asked, wrong)))
+        return note(f"{said}; what should move stands still", install(*wrong))
     home = lab_home()
     half = page_half(home)
     if half != "5":  # numbered on its own: ipywidgets 8 goes with it, and 7 with 3
@@ -77,7 +77,7 @@ def widgets() -> Finding:
 
 def engine() -> Finding:
     only = "the model in the box cannot run; recordings play all the same"
-    wanted = [asked(need) for need in needs("llamalab") if need.name == "xllamacpp"]
+    wanted = [need for need in needs("llamalab") if need.name == "xllamacpp"]
     if not wanted:
         said = f"no xllamacpp for {platform.system()} {platform.machine()}: {only}"
         return note(said, "for questions of your own: https://ollama.com/download")
@@ -104,11 +104,12 @@ def installed(name: str) -> str:
 
 
 def needs(name: str) -> "Iterator[Requirement]":
-    """What an installed package asks for on a machine like this one."""
+    """What an installed package asks for on a machine like this one, as pip takes it."""
     from packaging.requirements import Requirement
 
     for need in map(Requirement, metadata.requires(name) or ()):
         if need.marker is None or need.marker.evaluate({"extra": ""}):
+            need.marker = None
             yield need
 
 
@@ -120,18 +121,13 @@ def unmet(name: str) -> "Iterator[Requirement]":
             yield need
 
 
-def asked(need: "Requirement") -> str:
-    """A requirement as pip takes it, without the machines it is for."""
-    return f"{need.name}{need.specifier}"
-
-
 def unlike(need: "Requirement") -> str:
     """A requirement that is not met, in words."""
     version = installed(need.name)
     return f"{need.name} {version}, not {need.specifier}" if version else f"no {need.name}"
 
 
-def install(*wanted: str, again: bool = False) -> str:
+def install(*wanted: "Requirement | str", again: bool = False) -> str:
     """The command that installs packages into this environment, be it uv's or another one."""
     names = " ".join(f'"{want}"' for want in wanted)
     force = "--force-reinstall " if again else ""

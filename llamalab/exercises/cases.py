@@ -291,7 +291,7 @@ EXERCISES: dict[str, list[Case]] = {
             "without eval_duration nobody knows how long a token takes: return None",
         ),
     ],
-    # A script as a function: its arguments go in, its end comes out. _TinyServer answers it.
+    # A script as a function: its arguments go in, its end comes out. `script_judge` answers it.
     "generate_script": [
         Case(["Who?"], Ended(f"I am {MODEL}.", 0), f"without --model the model is {MODEL!r}"),
         Case(["--model", "tiny", "Who?"], Ended("I am tiny.", 0), "post the name after --model"),

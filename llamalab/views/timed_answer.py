@@ -14,7 +14,7 @@ from typing import Any
 
 from llamalab.errors import BadAnswer, LlamalabError
 from llamalab.standin.answers.recordings import FOLDER, pauses
-from llamalab.wire import fragment_of, load_record
+from llamalab.wire import fragment_of, lines_of, load_record
 
 # The parts of an answer's time, in their order, and the metric (ns) that measures each.
 PARTS = {
@@ -99,16 +99,12 @@ def parts_of(last: dict) -> dict[str, float | None]:
 def _records_of(content: bytes) -> tuple[list[dict], str]:
     """The records of a body, as far as they are whole; and what is wrong with the next one."""
     records = []
-    for line in content.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            record = load_record(line.decode("utf-8"))
-        except (UnicodeDecodeError, BadAnswer) as error:
-            reason = error.what if isinstance(error, BadAnswer) else "A line is not UTF-8 text."
-            return records, reason
-        if records or not record.keys() >= {"path", "json"}:  # a recording begins with its request
-            records.append(record)
+    try:
+        for record in map(load_record, lines_of([content])):
+            if records or not record.keys() >= {"path", "json"}:  # a recording's first line
+                records.append(record)
+    except BadAnswer as error:
+        return records, error.what
     return records, ""
 
 
