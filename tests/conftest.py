@@ -16,6 +16,7 @@ import pytest
 collect_ignore_glob = ["*conftest.py"]  # for doctests: there are several modules of that name
 
 ROOT = Path(__file__).parent.parent
+LONGEST = ("tests/browser/", "notebooks/")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -39,7 +40,19 @@ def pytest_sessionstart(session):
     session.config.add_cleanup(server.stop)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: half of the time, a test waits for something."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is alone with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))  # the rest keeps its order
+    skip_live_chapters(items)
+
+
+def skip_live_chapters(items) -> None:
     """Without the model, the chapters that ask it are skipped; in CI they fail."""
     reason = os.environ.get("LLAMALAB_NO_MODEL")
     if reason and not os.environ.get("CI"):

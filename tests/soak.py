@@ -35,7 +35,7 @@ from llamalab.standin.http.faults import FAULTS
 
 READERS = 8
 PATIENCE = 180  # seconds without a byte: the model is slow where others need the processor, too
-SLICES = 8  # of the time, to see the memory on the way
+SLICES = 8  # of the time, to see the memory on the way; a second or more each
 GROWTH = 20 * 2**20  # bytes; or a twentieth, where that is more
 
 MODEL = builtin_model.NAME
@@ -238,6 +238,7 @@ def soak(
     be flat for `seconds` once, after as many of them at most.
     """
     live = builtin_model.is_whole() if live is None else live
+    slices = max(1, min(SLICES, int(seconds)))
     with serving() as (url, process):
         readers = Soak(url, live, seed)
         start = settled(url, process)
@@ -249,8 +250,8 @@ def soak(
         memory = []
         for _ in range(tries):
             before = after
-            for _ in range(SLICES):
-                readers.run(seconds / SLICES)
+            for _ in range(slices):
+                readers.run(seconds / slices)
                 memory.append(process.memory_info().rss)
             slots = slots and (not live or all_slots_answer(url))
             after = settled(url, process)

@@ -225,7 +225,9 @@ def ask(tmp_path):
     code = (
         "import sys\n"
         "from llamalab import cli, find\n"
+        "from llamalab.standin.answers import recordings\n"
         "find.DEFAULT = 'http://127.0.0.1:9'  # as if it had no Ollama\n"
+        "recordings.schedule = lambda pauses, speed: [0.0] * len(pauses)\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     environment = os.environ | offline(tmp_path, tmp_path / "nothing")

@@ -80,11 +80,15 @@ SETTINGS = {
         "PYTHONWARNDEFAULTENCODING": "1",
     },
 }
+USUAL = ("a Windows console", "the C locale", "no HOME", "no TMPDIR", "every warning an error")
 if os.name == "nt":
     SETTINGS.pop("a long PATH")  # longer than a variable may be there
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in USUAL)) for name in SETTINGS],
+)
 def test_a_question_is_answered_with(setting):
     both = [started(*command, env=SETTINGS[setting]) for command in (ASK, SCRIPT)]
     for process in both:

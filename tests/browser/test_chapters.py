@@ -97,7 +97,9 @@ def test_a_chapter_runs_from_top_to_bottom(desk, artefacts, chapter):
     desk.evaluate(CLOSE)
 
 
+@pytest.mark.long
 def test_the_inspector_of_chapter_4_plays_to_the_end(browser, lab, artefacts):
+    """By its button, step by step; and a picture for the README of how it does."""
     page = new_page(browser, lab.address)
     page.set_viewport_size({"width": 1200, "height": 1400})
     open_notebook(page, "04-join-fragments.ipynb")

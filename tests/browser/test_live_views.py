@@ -93,6 +93,10 @@ def test_all_four_panes_are_in_sight_on_a_laptop_and_nothing_jumps(notebook):
 
 def test_play_goes_to_the_last_line_and_again(notebook):
     inspector = view(notebook, "inspector")
+    inspector.get_by_role("slider").focus()
+    for key in ("End", "ArrowLeft", "ArrowLeft"):
+        notebook.keyboard.press(key)
+    expect(inspector.locator(".ll-text mark")).to_have_text(" today")
     play = inspector.get_by_role("button", name=re.compile("Play|Pause"))
     play.click()
     expect(play).to_have_text("❚❚ Pause")
@@ -154,15 +158,14 @@ def test_a_chat_is_asked_stopped_and_asked_again(notebook, model, artefacts):
     expect(chat.get_by_text("You said: hello")).to_be_in_viewport()  # scrolled to its end
 
 
-def test_the_views_can_be_seen_light_and_dark_wide_and_narrow(notebook, artefacts):
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+def test_the_views_can_be_seen_wide_and_narrow(notebook, artefacts, theme):
     """Last, since it leaves the page as it is: pictures for a person, and nothing sticks out."""
-    for dark in (False, True):
-        use_theme(notebook, dark)
-        for width in (1280, 768):
-            notebook.set_viewport_size({"width": width, "height": 1000})
-            for name in VIEWS:
-                shown = view(notebook, name)
-                expect(shown).to_be_visible()
-                assert shown.evaluate(ALL_IN_VIEW) == []
-                theme = "dark" if dark else "light"
-                shown.screenshot(path=artefacts / f"view-{name}-{width}-{theme}.png")
+    use_theme(notebook, theme == "dark")
+    for width in (1280, 768):
+        notebook.set_viewport_size({"width": width, "height": 1000})
+        for name in VIEWS:
+            shown = view(notebook, name)
+            expect(shown).to_be_visible()
+            assert shown.evaluate(ALL_IN_VIEW) == []
+            shown.screenshot(path=artefacts / f"view-{name}-{width}-{theme}.png")

@@ -428,6 +428,11 @@ def my_script(tmp_path, monkeypatch):
     return lambda text: Path("my_script.py").write_text(text, encoding="utf-8")
 
 
+def long(*values):
+    """A case that only runs with `-m long`: each runs the script up to eight times."""
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 def test_a_script_that_is_not_there_is_named(said, my_script):
     assert said("generate_script", "my_script.py").startswith("There is no file my_script.py")
     assert said("generate_script").startswith("There is no file my_script.py")
@@ -447,9 +452,9 @@ def test_a_solved_script_passes_every_run(said, my_script):
     ("old", "new", "hint"),
     [
         ("default=MODEL)", 'default="tiny")', "without --model the model is 'mistral'"),
-        ('{"model": model,', '{"model": MODEL,', "post the name after --model"),
-        ("return 3", "return 1", "the status is 404: exit code 3"),
-        ("return 1\n", "return 0\n", "came: exit code 1"),
+        long('{"model": model,', '{"model": MODEL,', "post the name after --model"),
+        long("return 3", "return 1", "the status is 404: exit code 3"),
+        long("return 1\n", "return 0\n", "came: exit code 1"),
     ],
 )
 def test_a_slip_in_the_script_gets_the_right_hint(said, my_script, old, new, hint):
@@ -463,8 +468,10 @@ def test_a_slip_in_the_script_gets_the_right_hint(said, my_script, old, new, hin
     ("old", "new", "did"),
     [
         ("import requests\n", "import requests\nx = (\n", "SyntaxError: '(' was never closed"),
-        ("requests.RequestException, ", "", "RuntimeError: requests.exceptions.ConnectionError"),
-        ("print(error, file=sys.stderr)", "pass", "nothing on sys.stderr, but exit code 3"),
+        long(
+            "requests.RequestException, ", "", "RuntimeError: requests.exceptions.ConnectionError"
+        ),
+        long("print(error, file=sys.stderr)", "pass", "nothing on sys.stderr, but exit code 3"),
     ],
 )
 def test_what_the_script_did_is_said(said, my_script, old, new, did):

@@ -161,7 +161,7 @@ def test_a_jupyterlab_that_does_not_start_is_said_below_its_own_words(capsys, co
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("signal_name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.long)])
 def test_the_lesson_opens_and_ends_without_a_trace(copy, signal_name):
     session = requests.Session()
     session.trust_env = False

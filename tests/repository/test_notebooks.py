@@ -329,19 +329,7 @@ def tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-@pytest.fixture
-def draft(tmp_path):
-    """Writes a notebook of one cell, with a habit of JupyterLab's; returns its file."""
-
-    def draft(source: str, *tags: str) -> Path:
-        cell = nbformat.v4.new_code_cell(source, metadata={"trusted": True, "tags": list(tags)})
-        path = tmp_path / "draft.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-        return path
-
-    return draft
-
-
+@pytest.mark.long
 @pytest.mark.usefixtures("model_file")
 def test_executing_a_stored_chapter_again_changes_nothing(tmp_path):
     copy = tmp_path / "00-start-here.ipynb"
@@ -350,27 +338,36 @@ def test_executing_a_stored_chapter_again_changes_nothing(tmp_path):
     assert copy.read_bytes() == (NOTEBOOKS / copy.name).read_bytes()
 
 
-def test_executing_stores_outputs_and_drops_what_a_machine_adds(draft):
-    path = draft("6 * 7")
-    assert main([str(path)]) == 0
-    (cell,) = nbformat.read(path, as_version=4).cells
-    assert (cell.execution_count, text_of(cell), dict(cell.metadata)) == (1, "42", {"tags": []})
+def write_draft(path: Path, source: str, *tags: str, shown: str = "") -> Path:
+    """A notebook of one cell, with a habit of JupyterLab's, which has shown this text."""
+    outputs = [nbformat.v4.new_output("stream", text=shown)] if shown else []
+    metadata = {"trusted": True, "tags": list(tags)}
+    cell = nbformat.v4.new_code_cell(source, metadata=metadata, outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    return path
+
+
+def shown_in(path: Path) -> str:
+    return text_of(nbformat.read(path, as_version=4).cells[0])
 
 
 @pytest.mark.usefixtures("model_file")
-def test_a_live_cell_keeps_its_output_unless_it_is_to_have_a_new_one(draft):
-    path = draft("import time\ntime.time_ns()", "nbval-ignore-output")
-    stored = []
-    for arguments in ([], [], ["--live"]):
-        assert main([*arguments, str(path)]) == 0
-        stored.append(text_of(nbformat.read(path, as_version=4).cells[0]))
-    assert stored[0] == stored[1] != stored[2]
+def test_executing_stores_outputs_and_leaves_live_cells_and_failures_as_they_were(tmp_path, capsys):
+    good = write_draft(tmp_path / "good.ipynb", "6 * 7")
+    live = write_draft(tmp_path / "live.ipynb", "print(6)", "nbval-ignore-output", shown="kept")
+    fails = write_draft(tmp_path / "fails.ipynb", "1 / 0", "slow")
+    tame = write_draft(tmp_path / "tame.ipynb", "1", "raises-exception")
+    before = [path.read_bytes() for path in (fails, tame)]
+    assert main([str(path) for path in (good, live, fails, tame)]) == 2
+    (cell,) = nbformat.read(good, as_version=4).cells
+    assert (cell.execution_count, text_of(cell), dict(cell.metadata)) == (1, "42", {"tags": []})
+    assert shown_in(live) == "kept"
+    assert [path.read_bytes() for path in (fails, tame)] == before
+    assert capsys.readouterr().err.count("FAILED     ") == 2
 
 
-@pytest.mark.parametrize(("source", "tag"), [("1 / 0", "slow"), ("1", "raises-exception")])
-def test_a_notebook_that_fails_is_left_as_it_was(draft, capsys, source, tag):
-    path = draft(source, tag)
-    before = path.read_bytes()
-    assert main([str(path)]) == 1
-    assert path.read_bytes() == before
-    assert "FAILED     draft.ipynb" in capsys.readouterr().err
+@pytest.mark.usefixtures("model_file")
+def test_with_live_a_live_cell_gets_a_new_output(tmp_path):
+    live = write_draft(tmp_path / "live.ipynb", "print(6)", "nbval-ignore-output", shown="kept")
+    assert main(["--live", str(live)]) == 0
+    assert shown_in(live) == "6\n"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from project import PROJECT
 
 from llamalab import cli
 from llamalab.standin.answers import builtin_model
@@ -69,6 +70,17 @@ def test_every_command_it_shows_is_understood():
     assert len(commands) >= 6
     for command in commands:
         cli.parse(shlex.split(command)[1:])
+
+
+def test_every_test_it_names_is_there():
+    named = re.findall(r"(?<=\s)tests/\S+\.py", "\n".join(CONSOLE))
+    assert len(named) >= 3
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_what_runs_only_on_demand_has_its_command():
+    assert "uv run pytest -m long" in [line.partition("  #")[0].strip() for line in CONSOLE]
+    assert "-m=not long" in PROJECT["tool"]["pytest"]["ini_options"]["addopts"]
 
 
 def test_every_chapter_is_in_the_table():
