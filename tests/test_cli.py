@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from tiny_server import chunk, head, tiny_server, whole
+from tiny_server import chunk, head, tiny_server
 
 import llamalab
 from llamalab import cli
@@ -69,12 +69,6 @@ def test_ask_shows_each_fragment_as_soon_as_it_is_there():
     assert asking.returncode == 0
 
 
-def test_ask_goes_on_where_the_console_is_not_utf_8():
-    with tiny_server(head() + record("Olé \U0001f999!", done=True) + chunk(b"")) as url:
-        done = run("ask", "?", "--server", url, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"Ol? ?!\n", b"")
-
-
 def test_a_server_that_is_not_there_is_said_in_a_few_lines():
     with tiny_server(b"") as gone:
         pass
@@ -84,24 +78,6 @@ def test_a_server_that_is_not_there_is_said_in_a_few_lines():
     assert said.startswith(f"No server answers at {gone}.")
     assert "Do:" in said
     assert len(said.splitlines()) <= 4
-
-
-def test_an_unknown_model_is_said_in_a_few_lines(capsys):
-    refusal = whole("404 Not Found", b'{"error":"model \'nosuch\' not found"}')
-    with tiny_server(refusal) as url:
-        assert cli.main(["ask", "?", "--server", url, "--model", "nosuch"]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "nosuch" in said.err
-    assert "Traceback" not in said.err
-
-
-def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(capsys):
-    with tiny_server(head() + record("Yes, I") + chunk(b"")) as url:
-        assert cli.main(["ask", "?", "--server", url]) == 1
-    said = capsys.readouterr()
-    assert said.out == "Yes, I\n"
-    assert "Do:" in said.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
@@ -177,21 +153,6 @@ def test_the_command_loads_nothing_heavy_before_it_needs_it():
     code = "import sys, llamalab.cli; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not {"starlette", "uvicorn", "zmq", "IPython", "jupyterlab"} & set(loaded)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
-def test_serve_says_where_it_is_and_ends_cleanly():
-    command = [sys.executable, "-m", "llamalab", "serve", "--port", "0", "--speed", "0"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as serving:
-        line = serving.stdout.readline()
-        url = next(word for word in line.split() if word.startswith("http://127.0.0.1:"))
-        done = run("ask", "Are you listening?", "--server", url)
-        serving.send_signal(signal.SIGINT)
-        _, said = serving.communicate()
-    assert done.stdout.decode() == SENTENCE
-    assert serving.returncode == 0
-    assert "Traceback" not in said
 
 
 def test_serve_says_in_a_sentence_that_a_port_is_taken(capsys):

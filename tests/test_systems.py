@@ -189,16 +189,6 @@ def test_pip_is_itself_in_a_folder_with_other_modules(awkward, tmp_path, monkeyp
         assert pip.stdout.read().startswith("pip ")
 
 
-def test_the_script_runs_in_an_awkward_folder(tmp_path):
-    folder = tmp_path / "- Anne's leçons d'été 100%25 \U0001f999"
-    folder.mkdir()
-    script = shutil.copy(GENERATE, folder / "-my script é.py")
-    assert run(sys.executable, str(script), QUESTION, cwd=folder)[:2] == (
-        0,
-        SENTENCE.encode() + os.linesep.encode(),
-    )
-
-
 @pytest.fixture
 def bound() -> tuple[str, ...]:
     """What to put before a command so that modes bind it, even where the administrator runs it."""

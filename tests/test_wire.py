@@ -51,14 +51,6 @@ def test_windows_newlines_are_no_harm():
     assert load_answers(split_lines(b'{"a":1}\r\n{"b":2}\r\n')) == [{"a": 1}, {"b": 2}]
 
 
-def test_no_bytes_are_no_lines():
-    assert split_lines(b"") == []
-
-
-def test_a_character_of_several_bytes_comes_back():
-    assert split_lines('{"response":"é🦙"}\n'.encode()) == ['{"response":"é🦙"}']
-
-
 def test_bytes_that_are_not_utf8_are_a_bad_answer():
     with pytest.raises(BadAnswer, match="not UTF-8"):
         split_lines(b'{"response":"\xff"}\n')

@@ -156,11 +156,21 @@ def test_a_python_that_is_too_old_fails(package):
     assert ">=3.99" in look("Python").found
 
 
-def test_a_package_of_another_version_is_a_note(package):
-    package("requests", "1.0")
-    found = look("Packages")
-    assert (found.state, found.found) == (NOTE, "requests 1.0, not <3,>=2.31")
-    assert 'pip install "requests<3,>=2.31"' in found.do
+@pytest.mark.parametrize(
+    ("check", "name", "version", "wanted", "cure"),
+    [
+        ("Packages", "requests", "1.0", "<3,>=2.31", 'pip install "requests<3,>=2.31"'),
+        ("JupyterLab", "jupyterlab", "3.6.8", "<5,>=4.2", 'pip install "jupyterlab<5,>=4.2"'),
+        ("Widgets", "ipywidgets", "7.8.5", "<9,>=8.1", "pip install"),
+        ("Widgets", "jupyterlab_widgets", "1.1.11", "~=3.0", "pip install"),
+    ],
+)
+def test_a_package_of_another_version_is_a_note(package, check, name, version, wanted, cure):
+    package(name, version)
+    found = look(check)
+    assert found.state == NOTE
+    assert found.found.startswith(f"{name} {version}, not {wanted}")
+    assert cure in found.do
 
 
 @pytest.fixture(scope="module")
@@ -218,23 +228,6 @@ def test_a_package_that_a_check_itself_needs_is_said(monkeypatch):
     (line,) = checkup([("Widgets", dict(CHECKS)["Widgets"])]).lines
     assert (line.state, line.found) == (FAIL, "the package psutil is not installed")
     assert 'pip install "psutil"' in line.do
-
-
-def test_ipywidgets_of_another_time_is_a_note(package):
-    package("ipywidgets", "7.8.5")
-    assert look("Widgets").state == NOTE
-    assert look("Widgets").found.startswith("ipywidgets 7.8.5, not <9,>=8.1")
-
-
-def test_widgets_whose_halves_do_not_belong_together_are_a_note(package):
-    package("jupyterlab_widgets", "1.1.11")
-    assert look("Widgets").found.startswith("jupyterlab_widgets 1.1.11, not ~=3.0")
-
-
-def test_a_jupyterlab_that_is_too_old_is_a_note(package):
-    package("jupyterlab", "3.6.8")
-    assert look("JupyterLab") == (NOTE, "jupyterlab 3.6.8, not <5,>=4.2", look("JupyterLab").do)
-    assert 'pip install "jupyterlab<5,>=4.2"' in look("JupyterLab").do
 
 
 @pytest.mark.skipif(os.name == "nt", reason="makes an environment of links")

@@ -167,13 +167,6 @@ def test_ctrl_c_ends_it_with_130():
     assert script.returncode == 130
 
 
-@pytest.mark.parametrize(("code", "shown"), [("cp1252", b"caf\xe9 ?"), ("ascii", b"caf? ?")])
-def test_a_console_that_lacks_a_character_shows_a_question_mark(code, shown):
-    answer = whole("200 OK", '{"response":"café 🦙","done":true}\n'.encode())
-    ended = ask(answer, PYTHONIOENCODING=code)
-    assert (ended.stdout, ended.returncode) == (newline(shown + b"\n"), 0)
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_a_proxy_never_gets_what_stays_on_this_machine(host):
     with tiny_server(whole("200 OK", DONE)) as url:

@@ -35,11 +35,6 @@ def test_both_commands_stand_there_as_they_are_typed():
     assert "pip install uv && uv run pytest" in CONSOLE
 
 
-def test_ci_runs_the_readme_s_test_command():
-    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
-    assert last == "pip install uv && uv run pytest"
-
-
 def test_every_link_and_picture_is_there():
     targets = re.findall(r"\]\(([^)\s]+)\)", PROSE)
     local = [target for target in targets if not target.startswith("https://")]

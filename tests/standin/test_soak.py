@@ -1,10 +1,14 @@
-"""What `tests/soak.py` does for ten minutes, for a few seconds, and for half a minute."""
+"""What `tests/soak.py` does for ten minutes, for a few seconds; on demand, for half a minute."""
 
 import pytest
 from soak import soak
 
 
-@pytest.mark.parametrize(("seconds", "warm"), [(1, 1), pytest.param(10, 8, marks=pytest.mark.long)])
-def test_eight_impatient_readers_leave_nothing_behind(capsys, seconds, warm):
-    assert soak(seconds, warm, tries=4) == []
+def test_eight_impatient_readers_leave_nothing_behind(capsys):
+    assert soak(seconds=1, warm=1, tries=4, rounds=1) == []
     assert "All is well." in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_nor_do_they_after_half_a_minute():
+    assert soak(seconds=10, warm=8, tries=4) == []

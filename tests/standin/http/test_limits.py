@@ -156,22 +156,21 @@ def test_a_long_body_is_parsed_while_others_are_answered(url, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("body", "text"),
+    "body",
     [
-        (b"[" * limits.MAX_BODY, "exceeded max depth"),
-        (b'{"a":' * 800_000, "exceeded max depth"),
-        (b"[" + b"[]," * 1_300_000 + b"[]]", "json: cannot unmarshal array into Go value of type"),
-        (b'{"model":"' + b'\\"' * 2_000_000 + b"[" * 1000, "unexpected EOF"),
-        (b'{"keep_alive":"' + b"1s" * 1_000_000 + b'"}', "model '' not found"),
-        (b'{"keep_alive":"' + b"9" * 4_000_000 + b's"}', "time: invalid duration"),
-        (b'{"top_logprobs":' + b"9" * 4_000_000 + b"}", "json: cannot unmarshal number 999"),
+        b"[" * limits.MAX_BODY,
+        b'{"a":' * 800_000,
+        b"[" + b"[]," * 1_300_000 + b"[]]",
+        b'{"model":"' + b'\\"' * 2_000_000 + b"[" * 1000,
+        b'{"keep_alive":"' + b"1s" * 1_000_000 + b'"}',
+        b'{"top_logprobs":' + b"9" * 4_000_000 + b"}",
     ],
-    ids=["lists", "objects", "many", "quotes", "durations", "seconds", "digits"],
+    ids=["lists", "objects", "many", "quotes", "durations", "digits"],
 )
-def test_a_body_made_to_be_hard_is_refused_in_gos_words(url, body, text):
+def test_a_body_made_to_be_hard_is_refused(url, body):
     status, _, content = ask(url, "POST", "/api/generate", body)
     assert 400 <= status < 500
-    assert json.loads(content)["error"].startswith(text)
+    assert len(json.loads(content)["error"]) < 500
 
 
 def test_nests_may_be_as_deep_as_the_limit_also_beside_brackets_in_a_text():
@@ -190,19 +189,14 @@ def test_a_head_may_be_as_long_as_the_limit_and_no_longer(url):
     status, headers, body = ask(url, "GET", "/", headers={"Cookie": "c" * limits.MAX_HEAD})
     assert (status, headers["Content-Type"]) == (431, "application/json; charset=utf-8")
     assert json.loads(body) == {"error": "the request's head is longer than 65536 bytes"}
-    assert ask(url, "GET", "/" + "p" * limits.MAX_HEAD)[0] == 431
+    for target in ("/" + "p" * limits.MAX_HEAD, "/?q=" + "p" * limits.MAX_HEAD):
+        assert ask(url, "GET", target)[0] == 431
 
 
 def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(url):
     with connect(url) as connection:
         connection.sendall(GET + b"Cookie: " + b"c" * 8 * 2**20)  # all of it is taken, none kept
         assert error_in(read(connection))[0] == 431
-
-
-def test_the_client_says_that_a_head_was_too_long(url, monkeypatch):
-    monkeypatch.setitem(client._session.headers, "Cookie", "c" * limits.MAX_HEAD)
-    with pytest.raises(BadAnswer, match=r"HTTP 431.*\n.*head is longer than 65536 bytes"):
-        client.generate("Are you listening?", server=url)
 
 
 @pytest.mark.parametrize(
@@ -413,11 +407,6 @@ def test_a_prompt_that_might_fit_is_counted_by_the_engine(nobody):
     assert llama.CONTEXT * limits.BYTES_PER_TOKEN == 262_144
 
 
-def test_the_client_says_that_a_prompt_is_too_long(live):
-    with pytest.raises(BadAnswer, match=r"HTTP 400.*\n.*longer than the context length"):
-        client.generate(LONG, model=MODEL, server=live)
-
-
 def test_of_a_chat_of_50000_messages_as_many_are_kept_as_fit(monkeypatch):
     """The engine, whose context holds 2048 tokens, is asked some 40 times and not 50,000."""
     asked = []
@@ -504,11 +493,6 @@ def test_a_schema_that_would_end_the_server_is_refused(live, path, name):
 def test_a_schema_that_comes_to_an_end_is_answered(live, wanted):
     asked = {"model": MODEL, "prompt": "Hi", "format": wanted, "options": {"num_predict": 9}}
     assert ask(live, "POST", "/api/generate", asked)[0] == 200
-
-
-@pytest.mark.parametrize("reference", ["#", "#/nowhere", "#/a/b/c", "", "other.json", "#/$defs"])
-def test_a_reference_that_leads_nowhere_or_back_is_counted_once(reference):
-    assert schema.trouble({"$defs": {"a": {"$ref": reference}}, "$ref": reference}) == ""
 
 
 def test_a_chain_of_references_too_long_for_python_is_refused():
