@@ -222,3 +222,31 @@ def test_the_engine_answers_for_a_recorded_model_under_its_own_name():
 )
 def test_any_engines_name_becomes_one_that_the_protocol_can_carry(given, name):
     assert name_of(given) == name
+
+
+def test_where_a_request_says_nothing_the_engine_gets_all_defaults_and_no_more():
+    with engine(events(*YES)) as (url, seen):
+        generate(url)
+    assert posted(seen) == {
+        "model": NAME,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.8,
+        "top_k": 40,
+        "top_p": 0.9,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+    }
+
+
+def test_the_models_of_two_sources_are_listed_newest_first(write_recording):
+    for year, model in ((2020, "old"), (2999, "new")):  # the engine's own is from today
+        record = {"created_at": f"{year}-01-01T00:00:00Z", "response": "Y", "done": True}
+        folder = write_recording({"model": model, "prompt": "x"}, record, name=f"{model}.ndjson")
+    with (
+        tiny_server(MODELS) as engine,
+        BuiltinServer.start(recordings=folder, engine=remote_model(engine)) as server,
+    ):
+        models = json.loads(ask(server.url, "GET", "/api/tags")[2])["models"]
+    assert [item["name"] for item in models] == ["new:latest", f"{NAME}:latest", "old:latest"]

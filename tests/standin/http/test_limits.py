@@ -352,6 +352,26 @@ def test_an_answer_that_nobody_reads_is_given_up_at_last(limited):
         eventually(lambda: connections(server) == 0)
 
 
+def test_of_a_lost_connection_nothing_is_left(limited):
+    server = limited()
+    state, source = server._uvicorn.server_state, Endless()
+    server.app.state.source = source
+    with connect(server.url) as reads_nothing, connect(server.url) as sends_half:
+        reads_nothing.sendall(post_bytes("/api/generate", ASKED))
+        sends_half.sendall(GET)
+        eventually(lambda: len(timers(state.connections)) == 2)
+        running = timers(state.connections)
+    assert source.closed.wait(PATIENCE)
+    eventually(lambda: not state.connections and not state.tasks)
+    assert all(timer.cancelled() for timer in running)
+
+
+def timers(connections_) -> list:
+    """The clocks that run: for what is to come of a request, for what is to be read."""
+    every = [timer for each in list(connections_) for timer in (each._coming, each._unread)]
+    return [timer for timer in every if timer and not timer.cancelled()]
+
+
 @pytest.mark.parametrize("bytes_", [1, 50, 130, 200])
 def test_a_sender_who_leaves_in_the_middle_is_no_failure(url, bytes_):
     for path in ("/api/generate", "/v1/chat/completions", "/api/pull"):
