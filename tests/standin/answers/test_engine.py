@@ -254,17 +254,6 @@ def test_a_ninth_reader_waits_and_is_served(live, engine, loaded):
         assert all(not next(records)["done"] for records in others)
 
 
-def test_a_slow_reader_blocks_nobody(live, loaded):
-    with endless(live) as slow:
-        next(slow)
-        assert generate(live)["done"]
-        assert not next(slow)["done"]
-
-
-def test_temperature_0_with_a_seed_gives_the_same_text_again(live, loaded):
-    assert generate(live)["response"] == generate(live)["response"]
-
-
 def test_nobody_else_gets_at_the_engine(loaded):
     assert ask(loaded, "GET", "/slots")[0] == 401
     assert ask(loaded, "POST", "/v1/chat/completions", {"messages": []})[0] == 401

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 
 import pytest
@@ -241,9 +242,10 @@ def test_where_a_request_says_nothing_the_engine_gets_all_defaults_and_no_more()
 
 
 def test_the_models_of_two_sources_are_listed_newest_first(write_recording):
-    for year, model in ((2020, "old"), (2999, "new")):  # the engine's own is from today
-        record = {"created_at": f"{year}-01-01T00:00:00Z", "response": "Y", "done": True}
+    record = {"created_at": "2026-01-01T00:00:00Z", "response": "Y", "done": True}
+    for model, day in (("old", 86_400), ("new", 2**31)):  # seconds; the engine's own is from today
         folder = write_recording({"model": model, "prompt": "x"}, record, name=f"{model}.ndjson")
+        os.utime(folder / f"{model}.ndjson", (day, day))
     with (
         tiny_server(MODELS) as engine,
         BuiltinServer.start(recordings=folder, engine=remote_model(engine)) as server,

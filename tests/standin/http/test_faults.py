@@ -89,17 +89,17 @@ def test_slow_start_sends_not_even_headers_and_then_the_right_answer(url, stream
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_busy_is_a_503_in_ollamas_words(url, stream):
-    status, headers, body = post(url, "busy", stream)
-    assert (status, headers["Content-Type"]) == (503, "application/json; charset=utf-8")
-    assert body == b'{"error":"server busy, please try again.  maximum pending requests exceeded"}'
-
-
-@pytest.mark.parametrize("stream", STREAMS)
-def test_no_model_is_a_404_that_names_the_model_asked_for(url, stream):
-    status, headers, body = post(url, "no-model", stream)
-    assert (status, headers["Content-Type"]) == (404, "application/json; charset=utf-8")
-    assert body == b'{"error":"model \'mistral\' not found"}'
+@pytest.mark.parametrize(
+    ("fault", "status", "error"),
+    [
+        ("busy", 503, b"server busy, please try again.  maximum pending requests exceeded"),
+        ("no-model", 404, b"model 'mistral' not found"),
+    ],
+)
+def test_a_server_that_cannot_says_so_in_ollamas_words(url, stream, fault, status, error):
+    got, headers, body = post(url, fault, stream)
+    assert (got, headers["Content-Type"]) == (status, "application/json; charset=utf-8")
+    assert body == b'{"error":"%s"}' % error
 
 
 def test_error_midway_is_the_last_line(url, lines):
@@ -342,14 +342,11 @@ def v1(write_recording):
         yield post
 
 
-def test_v1_is_busy_in_its_own_form(v1):
+def test_v1_refuses_in_its_own_form(v1):
     for stream in STREAMS:
         answer = v1("busy", stream)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b'{"error":{"message":"server busy, please try again.  maximum' in answer
-
-
-def test_v1_has_no_model_in_its_own_form(v1):
     assert b'"message":"model \'m\' not found","type":"not_found_error"' in v1("no-model")
 
 
@@ -380,7 +377,7 @@ def test_serve_help_lists_the_faults(capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
-@pytest.mark.parametrize("fault", ["cut", "refuse"])
+@pytest.mark.parametrize("fault", ["cut", pytest.param("refuse", marks=pytest.mark.long)])
 def test_serve_says_how_it_breaks_and_does(fault):
     code = f"from llamalab.standin.run import serve; serve(0, 0, fault={fault!r})"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

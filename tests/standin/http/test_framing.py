@@ -46,13 +46,6 @@ def test_an_old_client_gets_the_same_records_without_chunks(url, lines):
     assert body == b"".join(lines)
 
 
-def test_head_sends_the_length_and_no_body(url):
-    answer = exchange(url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    head, body = answer.split(b"\r\n\r\n", 1)
-    assert b"content-length: 17" in head
-    assert body == b""
-
-
 def test_a_connection_serves_one_request_after_the_other(url, lines):
     both = post_bytes("/api/generate", {"model": "nosuch"})
     both += post_bytes("/api/generate", ASKED, more=CLOSE)
@@ -68,10 +61,6 @@ def test_a_body_in_pieces_is_read_to_its_end(url, lines):
             connection.sendall(request[i : i + 7])
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert head_and_chunks(answer)[1] == lines
-
-
-def test_what_is_no_http_is_refused(url):
-    assert exchange(url, b"hello\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
 # ---- time: a recording of three records, 0.3 s before the first, 0.2 s between them
