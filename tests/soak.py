@@ -240,18 +240,19 @@ def soak(
     """Let the readers at a server, print its figures; what was not as it should be.
 
     A process that has only begun still grows: with more than one of `tries`, its memory has to
-    be flat for `seconds` once, after as many of them at most. It warms up in `rounds`: of the
-    second model it unloads, glibc keeps more than of the first.
+    be flat for `seconds` once, after as many of them at most. It warms up in `rounds` for `warm`
+    seconds: of the second model it unloads, glibc keeps more than of the first.
     """
     live = builtin_model.is_whole() if live is None else live
     slices = max(1, min(SLICES, int(seconds)))
     with serving() as (url, process):
         readers = Soak(url, live, seed)
-        start = settled(url, process)
+        after = start = settled(url, process)
+        slots = True
         for _ in range(rounds):
             readers.run(warm / rounds)
             ask_the_most_at_once(url)
-            slots = not live or all_slots_answer(url)
+            slots = slots and (not live or all_slots_answer(url))
             after = settled(url, process)
         memory = []
         for _ in range(tries):

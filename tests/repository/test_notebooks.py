@@ -366,6 +366,7 @@ def test_executing_stores_outputs_and_leaves_live_cells_and_failures_as_they_wer
     assert capsys.readouterr().err.count("FAILED     ") == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("model_file")
 def test_with_live_a_live_cell_gets_a_new_output(tmp_path):
     live = write_draft(tmp_path / "live.ipynb", "print(6)", "nbval-ignore-output", shown="kept")

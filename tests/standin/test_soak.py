@@ -5,7 +5,7 @@ from soak import soak
 
 
 def test_eight_impatient_readers_leave_nothing_behind(capsys):
-    assert soak(seconds=1, warm=1, tries=4, rounds=1) == []
+    assert soak(seconds=1, warm=0, tries=8, rounds=0) == []
     assert "All is well." in capsys.readouterr().out
 
 
