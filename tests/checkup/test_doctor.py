@@ -86,12 +86,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 # --- The whole --------------------------------------------------------------------------------
 
 
-def test_importing_llamalab_loads_nothing_of_it():
-    code = "import sys, llamalab; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert not {"psutil", "packaging", "llamalab.checkup.checks"} & set(loaded)
-
-
 def test_the_command_prints_a_line_for_each_check_and_a_sentence():
     with tiny_server(ollama("mistral:latest")) as url:
         done = run("doctor", OLLAMA_HOST=url, COLUMNS="100")

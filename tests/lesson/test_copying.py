@@ -28,27 +28,12 @@ def files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_lesson_is_copied_whole(lesson, copy):
-    assert copying.copy_lesson(lesson, copy) == []
-    assert files(copy) == files(lesson) | {copying.MANIFEST}
-    assert (copy / copying.FIRST_PAGE).read_text() == "page one"
-
-
 def test_what_running_the_lesson_leaves_behind_is_not_copied(lesson, copy):
     for name in ("my_answer.py", ".ipynb_checkpoints/x.ipynb", "__pycache__/generate.pyc"):
         (lesson / name).parent.mkdir(exist_ok=True)
         (lesson / name).write_text("")
     copying.copy_lesson(lesson, copy)
     assert files(copy) == {copying.FIRST_PAGE, "images/tape.svg", copying.MANIFEST}
-
-
-def test_a_file_the_student_changed_is_kept(lesson, copy):
-    copying.copy_lesson(lesson, copy)
-    (copy / copying.FIRST_PAGE).write_text("my notes")
-    (lesson / copying.FIRST_PAGE).write_text("a newer page")
-    assert copying.copy_lesson(lesson, copy) == [NEW_PAGE]
-    assert (copy / copying.FIRST_PAGE).read_text() == "my notes"
-    assert (copy / NEW_PAGE).read_text() == "a newer page"
 
 
 def test_the_newer_page_beside_the_student_s_is_spoken_of_once(lesson, copy):
