@@ -4,7 +4,6 @@
 another form here, and answers in one piece end in a newline.
 """
 
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
@@ -26,6 +25,7 @@ from llamalab.standin.http.responses import (
 from llamalab.standin.ollama import gojson, openai, protocol
 from llamalab.standin.ollama.protocol import Refusal
 
+ANSWER_ID = "chatcmpl-0"  # Ollama draws a number; here a replay is the same each time
 KINDS = {400: "invalid_request_error", 404: "not_found_error"}
 
 
@@ -43,8 +43,7 @@ async def completions(request: Request) -> Response:
         if not source.has(chat["model"]):
             raise protocol.not_found(chat["model"])
         protocol.check_options(chat.get("options", {}))
-        name = f"chatcmpl-{secrets.randbelow(1000)}"
-        chunks = openai.chunks(source.answer("/api/chat", chat), name)
+        chunks = openai.chunks(source.answer("/api/chat", chat), ANSWER_ID)
         if asked.get("stream"):
             return Events(events(chunks, (asked.get("stream_options") or {}).get("include_usage")))
         whole = await while_connected(request.receive, collect(chunks))
