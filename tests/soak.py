@@ -29,7 +29,7 @@ import requests
 
 from llamalab.standin import limits
 from llamalab.standin.answers import builtin_model
-from llamalab.standin.answers.llama import SLOTS
+from llamalab.standin.answers.engine import SLOTS
 from llamalab.standin.answers.recordings import read_folder
 from llamalab.standin.http.faults import FAULTS
 

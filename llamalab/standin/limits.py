@@ -30,20 +30,18 @@ MAX_DEPTH = 500  # of nests in JSON; Go's own is 10,000, Python's stack ends soo
 # Ollama's 400 before llama.cpp looks for its tokens: it needs 4 s and 60 MB for each MB.
 BYTES_PER_TOKEN = 128
 
-# The options and the format (a JSON schema) of one request (400). llama.cpp works on a schema's
-# grammar while all its readers wait: a second for 4 KB, half a minute for 30 KB were measured.
+# The options and the format (a JSON schema) of one request (400). llama.cpp makes a grammar of a
+# schema while all its readers wait: a second for 4 KB, half a minute for 30 KB were measured.
 MAX_SETTINGS = 8 * 2**10
 
-# Within a schema, so that its grammar comes to an end (400); `schema` has the reasons.
-MAX_EXPANSION = 4_000  # parts, with each $ref written out
-MAX_BOUND = 10**15  # of a number
-MAX_PATTERN = 200  # characters
+# How much an engine may grow once its model is loaded: nothing that it should do takes half of it.
+ENGINE_GROWTH = 2**30
 
 # ---- numbers
 
 # Connections; one more is answered 503, in Ollama's words, and one more than twice as many is
 # closed. An answer of the engine takes three files, and a Mac gives a process 256. How many are
-# answered by the model at the same time is `llama.SLOTS`.
+# answered by the model at the same time is `engine.SLOTS`.
 MAX_CONNECTIONS = 64
 
 # ---- times, in seconds
@@ -60,6 +58,11 @@ IDLE_TIME = 300
 UNREAD_TIME = 600
 
 LINGER = 2  # for a refused sender to read why, before the connection is closed
+
+# How long an engine may be silent before it is replaced: so long, or for a larger model than the
+# built-in one as long as it takes to read its file at this pace, if that is longer.
+ENGINE_SILENCE = 10
+ENGINE_BYTES_PER_SECOND = 50e6
 
 # There is no limit on how long an answer may take. One that is not wanted any more ends when its
 # reader leaves, but for the time in which llama.cpp reads a prompt: it reads that to its end

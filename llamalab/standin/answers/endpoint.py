@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 
 from llamalab.standin import limits
-from llamalab.standin.answers import schema as schemas
 from llamalab.standin.ollama.protocol import DIED, Refusal
 
 TOO_LONG = (
@@ -37,7 +36,7 @@ class Endpoint:
     def __post_init__(self):
         self._certificates = httpx.create_ssl_context(trust_env=False)  # once: it takes 20 ms
 
-    def _client(self) -> httpx.AsyncClient:
+    def client(self, timeout: float | None = None) -> httpx.AsyncClient:
         """A client for one request. Not the environment's proxies or passwords.
 
         Each request has a client, and so a connection, of its own, which ends with it. An engine
@@ -47,7 +46,7 @@ class Endpoint:
         return httpx.AsyncClient(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
-            timeout=httpx.Timeout(None, connect=5),
+            timeout=httpx.Timeout(timeout, connect=5),
             verify=self._certificates,
             trust_env=False,
         )
@@ -55,10 +54,10 @@ class Endpoint:
     async def ask(self, path: str, body: dict | None = None) -> Any:
         """One JSON answer; GET where there is no body. Raises `Refusal` with the engine's words."""
         try:
-            async with self._client() as client:
+            async with self.client() as client:
                 answer = await client.request("POST" if body else "GET", path, json=body)
         except httpx.HTTPError as error:
-            raise unreachable(self.url, error) from None
+            raise Unreachable(self.url, error) from None
         if answer.status_code != 200:
             raise refusal(answer.status_code, answer.content)
         try:
@@ -74,7 +73,7 @@ class Endpoint:
         """
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            async with self._client() as client, client.stream("POST", path, json=body) as answer:
+            async with self.client() as client, client.stream("POST", path, json=body) as answer:
                 if answer.status_code != 200:
                     raise refusal(answer.status_code, await answer.aread())
                 rest = b""
@@ -85,9 +84,9 @@ class Endpoint:
                         if name in (b"data", b"error") and value.strip() != b"[DONE]":
                             yield checked(json.loads(value))
         except httpx.ConnectError as error:
-            raise unreachable(self.url, error) from None
+            raise Unreachable(self.url, error) from None
         except (httpx.HTTPError, ValueError):
-            raise Refusal(500, DIED) from None
+            raise EngineGone(500, DIED) from None
 
     @property
     def longest(self) -> int | None:
@@ -106,8 +105,6 @@ class Endpoint:
         if len(json.dumps(settings)) > limits.MAX_SETTINGS:
             what = f"options and format are longer than {limits.MAX_SETTINGS} bytes"
             raise Refusal(400, f"{what}, and llamalab's built-in engine takes no more")
-        if what := schemas.trouble_in(settings.get("response_format")):
-            raise Refusal(400, f"the format has {what}: llamalab's built-in engine cannot do that")
 
 
 class TooLong(Refusal):
@@ -118,9 +115,20 @@ class TooLong(Refusal):
         self.excess = excess
 
 
-def checked(event: dict) -> dict:
+class EngineGone(Refusal):
+    """The engine has broken off: it may have ended."""
+
+
+class Unreachable(EngineGone):
+    """The engine was not even asked: nothing listens there."""
+
+    def __init__(self, url: str, error: Exception):
+        super().__init__(500, f"the engine at {url} cannot be reached: {error}")
+
+
+def checked(event: Any) -> dict:
     """A chunk, unless it is an error in the middle of the answer."""
-    if "error" in event or "choices" not in event:
+    if not isinstance(event, dict) or event.get("error") or "choices" not in event:
         raise refusal(500, json.dumps(event).encode())
     return event
 
@@ -139,7 +147,3 @@ def refusal(status: int, content: bytes) -> Refusal:
     if "maximum context length" in text:
         return TooLong()
     return Refusal(status, text or f"the engine answers with status {status}")
-
-
-def unreachable(url: str, error: Exception) -> Refusal:
-    return Refusal(500, f"the engine at {url} cannot be reached: {error}")

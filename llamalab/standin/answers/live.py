@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 
 from llamalab.standin.answers import translate
-from llamalab.standin.answers.endpoint import Endpoint
+from llamalab.standin.answers.endpoint import Endpoint, Unreachable
 from llamalab.standin.ollama import protocol
 
 
@@ -18,6 +18,7 @@ class LiveModel(ABC):
     """What `local_model` and `remote_model` have in common, and what each of them adds."""
 
     name: str
+    thinks = False  # whether a request may ask it to think
 
     # ---- what differs
 
@@ -76,10 +77,21 @@ class LiveModel(ABC):
         return protocol.loaded(path, request)
 
     async def answer(self, path: str, request: dict) -> AsyncGenerator[bytes, None]:
+        for last_try in (False, True):
+            try:
+                async with aclosing(self._answer(path, request)) as lines:
+                    async for line in lines:
+                        yield line
+                return
+            except Unreachable:  # an engine that has just ended; another one can be had
+                if last_try:
+                    raise
+
+    async def _answer(self, path: str, request: dict) -> AsyncGenerator[bytes, None]:
         metrics = translate.Metrics(time.perf_counter_ns())
         model = request["model"]
         protocol.check_format(request)
-        translate.check_abilities(model, request)
+        translate.check_abilities(model, request, self.thinks)
         async with self.use(request.get("keep_alive")) as endpoint:
             metrics.loaded = time.perf_counter_ns()
             lines = translate.answer(endpoint, path, model, request, metrics)

@@ -1,7 +1,6 @@
 """A model on this machine: a GGUF file, and llama.cpp to run it while somebody reads."""
 
 import asyncio
-import atexit
 import contextlib
 import hashlib
 import importlib.util
@@ -14,31 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from llamalab.errors import LlamalabError
-from llamalab.standin.answers import builtin_model, gguf, llama
-from llamalab.standin.answers.endpoint import Endpoint
+from llamalab.standin.answers import builtin_model, engine, gguf
+from llamalab.standin.answers.endpoint import Endpoint, EngineGone
+from llamalab.standin.answers.engine import Engine
 from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.ollama import protocol
 from llamalab.standin.ollama.protocol import Refusal
 
 KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
-LEAVING = 5  # seconds, for readers to leave when the server ends
 
 
 class LocalModel(LiveModel):
-    """A GGUF file on this machine, run by llama.cpp in this process (xllamacpp)."""
+    """A GGUF file on this machine, run by llama.cpp (xllamacpp) in a process of its own."""
 
     def __init__(self, name: str, file: Path, pulled: bool = False):
         self.name, self.file = name, file
         self._pulled = pulled  # the file is the one that `builtin_model` keeps
-        self._llama: Any = None  # xllamacpp's server: it lives as long as it is referred to
-        self._endpoint: Endpoint | None = None
+        self._engine: Engine | None = None
+        self._watching: asyncio.Task | None = None
         self._loading = asyncio.Lock()
-        self._stopping = threading.Lock()
         self._readers = 0
         self._keep_alive = KEEP_ALIVE
         self._timer: asyncio.Task | None = None
         self._expires = 0  # ns since 1970
-        atexit.register(self._stop)  # before the interpreter takes apart what it needs
 
     def here(self) -> bool:
         return self.file.is_file() and has_engine()
@@ -71,7 +68,7 @@ class LocalModel(LiveModel):
         }
 
     def running(self) -> list[dict]:
-        if self._llama is None:
+        if self._engine is None:
             return []
         item = self.item()
         for key in ("context_length", "embedding_length"):
@@ -79,7 +76,7 @@ class LocalModel(LiveModel):
         return [
             {key: item[key] for key in ("name", "model", "size", "digest", "details")}
             | {"expires_at": protocol.local_time(self._expires), "size_vram": 0}
-            | {"context_length": llama.CONTEXT}
+            | {"context_length": engine.CONTEXT}
         ]
 
     @contextlib.asynccontextmanager
@@ -89,6 +86,10 @@ class LocalModel(LiveModel):
         try:
             # Shielded, here and below: a thread goes on when the reader who began it has gone.
             yield await asyncio.shield(self._loaded())
+        except EngineGone:
+            if self._engine:  # the next request is to find out that it needs another one
+                await asyncio.to_thread(self._engine.settle)
+            raise
         finally:
             self._readers -= 1
             await asyncio.shield(self._let_go())
@@ -120,12 +121,6 @@ class LocalModel(LiveModel):
     async def close(self) -> None:
         if self._timer:
             self._timer.cancel()
-        # Its readers are being sent away. As long as llama.cpp sees one of them, it says its
-        # answer to the end, and nobody else can do anything meanwhile.
-        for _ in range(LEAVING * 100):
-            if not self._readers:
-                break
-            await asyncio.sleep(0.01)
         await asyncio.to_thread(self._stop)
 
     def _header(self) -> dict:
@@ -138,10 +133,11 @@ class LocalModel(LiveModel):
         async with self._loading:
             if self._timer:
                 self._timer.cancel()
-            if self._llama is None:
-                await asyncio.to_thread(self._start)
+            if self._engine is None or not self._engine.alive:
+                self._engine = await asyncio.to_thread(self._start)
+                self._watching = asyncio.create_task(self._engine.watch())
             self._expire_in(self._keep_alive)
-            return self._endpoint
+            return self._engine.endpoint
 
     async def _let_go(self) -> None:
         """Unload, now or when the model has been idle long enough, unless somebody reads."""
@@ -166,23 +162,19 @@ class LocalModel(LiveModel):
         forever = 2**63 - 1  # ns: what Ollama shows for it, some 292 years
         self._expires = time.time_ns() + (int(seconds * 1e9) if seconds < 9e9 else forever)
 
-    def _start(self) -> None:
+    def _start(self) -> Engine:
         """Load the model, once it is known to be one."""
+        self._stop()
         self._header()
         if self._pulled and not builtin_model.is_whole(self.file):
-            raise Refusal(
-                500, f"error loading model: {self.file} has changed; {builtin_model.PULL}"
-            )
-        server, key = llama.start(self.file)
-        self._endpoint = Endpoint(server.listening_address, key, context=llama.CONTEXT)
-        self._llama = server
+            what = f"{self.file} has changed; {builtin_model.PULL}"
+            raise Refusal(500, f"error loading model: {what}")
+        return Engine(self.file)
 
     def _stop(self) -> None:
-        with self._stopping:
-            at = self._endpoint
-            if self._llama is not None and not llama.comes_to_rest(at.url, at.key):
-                llama.leave(self._llama)
-            self._llama = self._endpoint = None
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine = None
 
 
 async def progress_of(pull: Callable[..., Any]) -> AsyncGenerator[tuple[int, int], None]:

@@ -17,6 +17,8 @@ from llamalab.standin.ollama import protocol
 class RemoteModel(LiveModel):
     """A model behind the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server elsewhere."""
 
+    thinks = True  # it may: the engine knows, and says so if not
+
     def __init__(self, url: str, model: str):
         self._endpoint = Endpoint(url, model=model)
         self.name = protocol.name_of(model)

@@ -13,7 +13,8 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from llamalab.standin.answers.endpoint import Endpoint, TooLong
 from llamalab.standin.ollama import gojson, protocol
@@ -53,14 +54,17 @@ def settings_of(request: dict, context: int | None = None) -> dict:
     5
     """
     options = {**DEFAULTS, **{k: v for k, v in request.get("options", {}).items() if v is not None}}
-    options |= {name: int(options[name]) for name in INTEGERS if name in options}
+    options |= {name: int32(options[name]) for name in INTEGERS if name in options}
     if context and not 0 <= options.get("repeat_last_n", 0) <= context:
         options["repeat_last_n"] = context  # all there is
-    if options.get("num_predict", -1) < 0:
+    if options.get("num_predict", 0) < 1:
         options.pop("num_predict", None)  # until the model stops, or its context is full
     if options.get("seed", -1) < 0:
         options.pop("seed", None)  # another one each time
     settings = {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
+    think = request.get("think")
+    if think is False or isinstance(think, str):
+        settings["reasoning_effort"] = think or "none"
     wanted = request.get("format")
     if wanted == "json":
         settings["response_format"] = {"type": "json_object"}
@@ -70,24 +74,29 @@ def settings_of(request: dict, context: int | None = None) -> dict:
     return settings
 
 
-def check_abilities(model: str, request: dict) -> None:
+def int32(number: float) -> int:
+    """The nearest number that llama.cpp can hold."""
+    return max(-(2**31), min(int(number), 2**31 - 1))
+
+
+def check_abilities(model: str, request: dict, thinks: bool = False) -> None:
     """Raise `Refusal` for what the model cannot do, in the words of a real Ollama."""
     full_name = protocol.canonical(model)
-    if request.get("think"):
+    if request.get("think") and not thinks:
         raise Refusal(400, f'"{model}" does not support thinking')
-    for field, ability in (("tools", "tools"), ("suffix", "insert")):
-        if request.get(field):
+    for name, ability in (("tools", "tools"), ("suffix", "insert")):
+        if request.get(name):
             raise Refusal(400, f"{full_name} does not support {ability}")
     messages = request.get("messages", [])
     if request.get("images") or any(message.get("images") for message in messages):
         raise Refusal(
-            500,
+            400,
             "image input is not supported - hint: if this is unexpected, you may need to provide "
             "the mmproj",
         )
-    for field in ("template", "logprobs"):
-        if request.get(field):
-            raise Refusal(501, f"llamalab's built-in server does not do {field!r}")
+    for name in ("template", "logprobs"):
+        if request.get(name):
+            raise Refusal(501, f"llamalab's built-in server does not do {name!r}")
 
 
 # ---- answers
@@ -103,30 +112,37 @@ class Metrics:
     last: int = 0
     prompt_tokens: int = 0
     tokens: int = 0
-    timings: dict | None = None
+    timings: dict = field(default_factory=dict)
 
     def note(self, event: dict) -> None:
         """Take what a chunk says about cost; only the last ones say anything."""
-        usage = event.get("usage") or {}
-        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-        self.tokens = usage.get("completion_tokens", self.tokens)
-        self.timings = event.get("timings") or self.timings
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            self.prompt_tokens = int(count(usage.get("prompt_tokens"), self.prompt_tokens))
+            self.tokens = int(count(usage.get("completion_tokens"), self.tokens))
+        if isinstance(event.get("timings"), dict):
+            self.timings = event["timings"]
 
     def record(self) -> dict:
         """The metrics of the last record; the engine's own clock where it tells it."""
         now = time.perf_counter_ns()
         prompt, generation = (self.first or now) - self.loaded, self.last - self.first
-        if self.timings:
-            prompt = round(self.timings["prompt_ms"] * 1e6)
-            generation = round(self.timings["predicted_ms"] * 1e6)
+        prompt = count(self.timings.get("prompt_ms"), prompt / 1e6) * 1e6
+        generation = count(self.timings.get("predicted_ms"), generation / 1e6) * 1e6
         return {
             "total_duration": now - self.start,
             "load_duration": self.loaded - self.start,
             "prompt_eval_count": self.prompt_tokens,
-            "prompt_eval_duration": max(prompt, 0),
+            "prompt_eval_duration": max(round(prompt), 0),
             "eval_count": self.tokens,
-            "eval_duration": max(generation, 0) if self.tokens else 0,
+            "eval_duration": max(round(generation), 0) if self.tokens else 0,
         }
+
+
+def count(found: Any, otherwise: float) -> float:
+    """A number that an engine says; not NaN, not negative, and not what is none."""
+    known = isinstance(found, (int, float)) and not isinstance(found, bool) and 0 <= found < 2**53
+    return found if known else otherwise
 
 
 async def answer(
@@ -138,10 +154,10 @@ async def answer(
     async with contextlib.aclosing(events_that_fit(endpoint, where, body, request)) as events:
         async for event in events:
             metrics.note(event)
-            for choice in event["choices"]:
-                delta = choice.get("delta", {})
-                text = delta.get("content") or choice.get("text") or ""
-                thinking = delta.get("reasoning_content") or ""
+            for choice in dicts(event.get("choices")):
+                delta = next(iter(dicts([choice.get("delta")])), {})
+                text = first_text(delta.get("content"), choice.get("text"))
+                thinking = first_text(delta.get("reasoning"), delta.get("reasoning_content"))
                 reason = choice.get("finish_reason") or reason
                 if text or thinking:
                     metrics.last = time.perf_counter_ns()
@@ -154,6 +170,15 @@ async def answer(
     if path == "/api/generate" and not request.get("raw"):
         last["context"] = await context_of(endpoint, body, "".join(said))
     yield line(protocol.record(path, model, "", **last))
+
+
+def dicts(found: Any) -> list[dict]:
+    """The objects of a list; some engines send null among them, or in its place."""
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def first_text(*found: Any) -> str:
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 def line(record: dict) -> bytes:

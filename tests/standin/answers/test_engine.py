@@ -1,6 +1,5 @@
 """The engine comes when it is asked for, answers many at once, stops when told, and goes."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -19,7 +18,7 @@ from jupyter_client.manager import start_new_kernel
 from raw_http import PATIENCE, ask, connect, post_bytes
 
 from llamalab.standin.answers import builtin_model
-from llamalab.standin.answers.llama import SLOTS
+from llamalab.standin.answers.engine import SLOTS
 from llamalab.standin.answers.local_model import LocalModel, local_model
 from llamalab.standin.run import BuiltinServer
 
@@ -44,7 +43,7 @@ def loaded(live, engine):
     """The model in memory, nobody reading; where its engine listens."""
     load(live)
     eventually(lambda: busy(engine) == 0)
-    return engine._endpoint.url
+    return engine._engine.endpoint.url
 
 
 @pytest.fixture
@@ -86,8 +85,8 @@ def endless(url):
 
 def busy(engine) -> int:
     """How many slots work, from the engine itself."""
-    headers = {"Authorization": f"Bearer {engine._endpoint.key}"}
-    slots = requests.get(f"{engine._endpoint.url}/slots", headers=headers).json()
+    headers = {"Authorization": f"Bearer {engine._engine.endpoint.key}"}
+    slots = requests.get(f"{engine._engine.endpoint.url}/slots", headers=headers).json()
     return sum(slot["is_processing"] for slot in slots)
 
 
@@ -261,31 +260,6 @@ def test_nobody_else_gets_at_the_engine(loaded):
     assert loaded.startswith("http://127.0.0.1:")
 
 
-def test_an_engine_that_never_comes_to_its_end_keeps_no_server_from_ending(model_file):
-    """In a process of its own, since its engine works on; `schema` refuses what it is asked."""
-    code = """
-import requests
-from llamalab.standin.answers import llama, schema
-from llamalab.standin.answers.local_model import local_model
-from llamalab.standin.run import BuiltinServer
-schema.trouble_in, llama.RESTING = lambda _: "", 0.5
-asked = {"model": "smollm2:135m", "prompt": "Hi"}
-with BuiltinServer.start(engine=local_model()) as server:
-    url = server.url + "/api/generate"
-    requests.post(url, json={**asked, "stream": False, "options": {"num_predict": 1}})
-    try:
-        endless = {"type": "string", "pattern": "^(a?){1000}$"}
-        requests.post(url, json={**asked, "format": endless}, timeout=1)
-    except requests.RequestException:
-        print("it works")
-print("and the server has ended")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert (done.stdout, done.returncode) == ("it works\nand the server has ended\n", 0)
-
-
 # ---- other files, and broken ones
 
 
@@ -362,10 +336,11 @@ def test_a_signal_ends_it_in_the_middle_of_an_answer_and_leaves_nothing(model_fi
     process, url = serve()
     with endless(url) as records:
         next(records)
-        assert psutil.Process(process.pid).children() == []
+        (engine,) = psutil.Process(process.pid).children()
         process.send_signal(getattr(signal, name))
         _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")
+    eventually(lambda: not engine.is_running())
 
 
 def test_it_works_in_a_notebook_s_kernel_and_ends_with_it(model_file, unused_address):
@@ -376,7 +351,7 @@ from llamalab import find
 find.DEFAULT = {unused_address!r}  # as if this machine had no Ollama
 url = llamalab.server()
 answer = llamalab.generate("Say hello.", model={MODEL!r}, options={SHORT!r})
-print(url, find._builtin.app.state.source.model._endpoint.url, answer.records[-1]["done"])
+print(url, find._builtin.app.state.source.model._engine.endpoint.url, answer.records[-1]["done"])
 """
     manager, client = start_new_kernel(env=environment)
     try:
@@ -399,24 +374,3 @@ def executed(client, code: str) -> list[str]:
     assert reply["content"]["status"] == "ok", printed
     assert {content["name"] for content in printed if "text" in content} == {"stdout"}
     return "".join(content.get("text", "") for content in printed).splitlines()[-1].split()
-
-
-def test_it_is_stopped_only_once_its_readers_have_left(monkeypatch, tmp_path):
-    model, readers = LocalModel("some", tmp_path / "some.gguf"), []
-    monkeypatch.setattr(model, "_llama", object())  # as if it were loaded
-    monkeypatch.setattr(model, "_stop", lambda: readers.append(model._readers))
-
-    async def read(leave: asyncio.Event) -> None:
-        async with model.use(None):
-            await leave.wait()
-
-    async def end() -> None:
-        leave = asyncio.Event()
-        reader = asyncio.create_task(read(leave))
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(0.1, leave.set)
-        await model.close()
-        await reader
-
-    asyncio.run(end())
-    assert readers == [0]

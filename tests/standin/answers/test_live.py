@@ -238,7 +238,7 @@ def test_a_chat_beyond_the_context_loses_its_oldest_messages(live):
     [
         ({"think": True}, 400, f'"{MODEL}" does not support thinking'),
         ({"suffix": "x"}, 400, f"registry.ollama.ai/library/{MODEL} does not support insert"),
-        ({"images": ["aGk="]}, 500, "image input is not supported"),
+        ({"images": ["aGk="]}, 400, "image input is not supported"),
         ({"template": "{{ .Prompt }}"}, 501, "template"),
         ({"logprobs": True}, 501, "logprobs"),
     ],
