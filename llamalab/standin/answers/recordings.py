@@ -22,11 +22,15 @@ FOLDER = Path(__file__).parents[2] / "recordings"  # those that come with llamal
 # Fields of a request that do not change the answer, or are the same as nothing.
 IGNORED = ("model", "stream", "keep_alive")
 DEFAULTS = {"raw": False, "logprobs": False, "top_logprobs": 0}
-DEFAULTS |= {"truncate": True, "shift": True}
+DEFAULTS |= {"truncate": True, "shift": True, "think": False}
+# How a model is run says nothing about what is asked; names that Ollama does not know neither.
+OPTIONS_THAT_MATTER = protocol.OPTIONS.keys() - {"num_ctx", "num_thread", "num_batch", "num_gpu"}
+OPTIONS_THAT_MATTER -= {"main_gpu", "use_mmap"}
 
 # What must be right in a record, so that it can be joined and timed.
-KINDS = {"message": dict, "response": str, "content": str, "thinking": str}
-KINDS |= {"tool_calls": list, "logprobs": list, "total_duration": int}
+KINDS = {"message": dict, "response": str, "content": str, "thinking": str, "model": str}
+KINDS |= {"done": bool, "tool_calls": list, "logprobs": list}
+KINDS |= dict.fromkeys(protocol.METRICS, int)
 
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
@@ -140,6 +144,8 @@ def _object(line: bytes) -> dict:
         document = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("not JSON that can be read: too many nests") from None
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     return document
@@ -167,19 +173,37 @@ def _record(record: dict, path: str) -> dict:
     message = record.get("message", {})
     for part in (record, message):
         for key, kind in KINDS.items():
-            if not isinstance(part.get(key, kind()), kind):
+            value = part.get(key, kind())
+            if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
                 raise ValueError(f'"{key}" is not what Ollama has there')
     if ("content" not in message) if path == "/api/chat" else ("response" not in record):
         raise ValueError(f"not a record of {path}: it has no text")
+    if missing := [key for key in ("model", "done") if key not in record]:
+        raise ValueError(f'not a record of {path}: it has no "{missing[0]}"')
     moment(str(record.get("created_at")))
     return record
 
 
 def _what_matters(request: dict) -> dict:
-    """What of a request changes its answer: the model's name in one form, nothing empty."""
+    """What of a request changes its answer: the model's name in one form, nothing empty.
+
+    Prompts are compared as people type them: `are you listening ?` is `Are you listening?`.
+    """
     fields = {key: _without_empty(value) for key, value in request.items() if key not in IGNORED}
+    if "prompt" in fields:
+        fields["prompt"] = _as_typed(fields["prompt"])
+    for message in fields.get("messages", []):
+        if "content" in message:
+            message["content"] = _as_typed(message["content"])
+    options = fields.get("options", {}).items()
+    fields["options"] = {key: value for key, value in options if key in OPTIONS_THAT_MATTER}
     fields = {key: value for key, value in fields.items() if value != DEFAULTS.get(key, "")}
     return {**_without_empty(fields), "model": protocol.canonical(request["model"])}
+
+
+def _as_typed(prompt: str) -> str:
+    """A prompt without what does not matter: its case, the length of its spaces."""
+    return re.sub(r" (?=[?!.,:;])", "", " ".join(prompt.split())).casefold()
 
 
 def _without_empty(value: Any) -> Any:

@@ -78,10 +78,21 @@ def test_what_does_not_change_the_answer_does_not_change_the_replay(url, body, m
     assert ask(url, "POST", "/api/generate", {**ASKED, **more})[2] == body
 
 
+def test_a_prompt_is_found_as_people_type_it(url, body):
+    for prompt in ("are you listening?", " Are  you\nlistening ?", "ARE YOU LISTENING ?"):
+        assert ask(url, "POST", "/api/generate", {**ASKED, "prompt": prompt})[2] == body
+
+
+def test_what_a_machine_is_told_does_not_change_the_replay(url, body):
+    options = {"num_ctx": 4096, "num_thread": 2, "num_batch": 64, "num_gpu": 0, "nonsense": 1}
+    asked = {**ASKED, "think": False, "options": options}
+    assert ask(url, "POST", "/api/generate", asked)[2] == body
+
+
 @pytest.mark.parametrize(
     "more",
     [
-        {"prompt": "are you listening?"},
+        {"prompt": "Are you hearing?"},
         {"system": "You are a pirate."},
         {"template": "{{ .Prompt }}"},
         {"context": [1, 2]},
@@ -89,7 +100,7 @@ def test_what_does_not_change_the_answer_does_not_change_the_replay(url, body, m
         {"suffix": "x"},
         {"format": "json"},
         {"images": ["AAAA"]},
-        {"think": False},
+        {"think": True},
         {"options": {"temperature": 0}},
         {"logprobs": True},
     ],
@@ -194,6 +205,12 @@ GOOD_LINE = json.dumps(GOOD).encode() + b"\n"
         ([{**GOOD, "created_at": "now"}], "line 2: 'now' is not a time as in created_at"),
         ([{"response": "Y", "done": True}], "line 2: 'None' is not a time as in created_at"),
         ([b'{"response":"\xff"}\n'], "line 2: 'utf-8' codec can't decode"),
+        ([at(0, model=3)], 'line 2: "model" is not what Ollama has there'),
+        ([b'{"response":"","done":true}\n'], 'line 2: not a record of /api/generate: it has no "m'),
+        ([b'{"response":"","model":"m"}\n'], 'line 2: not a record of /api/generate: it has no "d'),
+        ([at(0, eval_count=10**400)], 'line 2: "eval_count" is not what Ollama has there'),
+        ([at(0, eval_count=True)], 'line 2: "eval_count" is not what Ollama has there'),
+        ([b"[" * 200_000 + b"\n"], "line 2: not JSON"),
     ],
 )
 def test_a_broken_answer_names_file_and_line(write_recording, lines, complaint):
