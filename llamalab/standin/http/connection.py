@@ -8,9 +8,10 @@ request.
 import asyncio
 import sys
 from http import HTTPStatus
+from typing import Any
 
 import h11
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llamalab.standin import limits
@@ -22,6 +23,10 @@ CLOSE = {"Connection": "close"}
 
 class Connection(H11Protocol):
     """uvicorn's connection, within `limits`; and it can be hung up, which is what `faults` does."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.app = with_ollamas_header_names(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -71,7 +76,7 @@ class Connection(H11Protocol):
             return self.transport.close()
         answer = error_response(status, text, headers=CLOSE)
         head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        head += [f"{name}: {value}" for name, value in answer.headers.items()]
+        head += [f"{name.title()}: {value}" for name, value in answer.headers.items()]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + answer.body)
         self.transport.write_eof()
         self.flow.resume_reading()  # else nobody would see the sender leave
@@ -111,6 +116,21 @@ class Connection(H11Protocol):
     def _stop(timer: asyncio.TimerHandle | None) -> None:
         if timer:
             timer.cancel()
+
+
+def with_ollamas_header_names(app: ASGIApp) -> ASGIApp:
+    """`Content-Type`, as a reader of `response.headers` sees it with a real Ollama."""
+
+    async def with_names(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_names(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name.title(), value) for name, value in message.get("headers", ())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await app(scope, receive, send_with_names)
+
+    return with_names
 
 
 async def busy(scope: Scope, receive: Receive, send: Send) -> None:

@@ -41,9 +41,7 @@ ABSENT = {
     "/api/embed": ["POST"],
     "/api/embeddings": ["POST"],
     "/api/create": ["POST"],
-    "/api/copy": ["POST"],
     "/api/push": ["POST"],
-    "/api/delete": ["DELETE"],
     "/api/blobs/{digest}": ["HEAD", "POST"],
     "/v1/completions": ["POST"],
     "/v1/embeddings": ["POST"],
@@ -76,6 +74,8 @@ def create_app(
         Route("/api/chat", answer, methods=["POST"]),
         Route("/api/show", show, methods=["POST"]),
         Route("/api/pull", pull, methods=["POST"]),
+        Route("/api/copy", absent_for_a_model, methods=["POST"]),
+        Route("/api/delete", absent_for_a_model, methods=["DELETE"]),
         *openai_routes.ROUTES,
         *(Route(path, absent, methods=methods) for path, methods in ABSENT.items()),
     ]
@@ -168,8 +168,16 @@ async def as_lines(records: AsyncGenerator[dict, None]) -> AsyncGenerator[bytes,
 
 
 async def absent(request: Request) -> Response:
-    what = f"llamalab's built-in server does not do {request.url.path}; a real Ollama does"
-    raise Refusal(501, what)
+    raise Refusal(501, f"llamalab's built-in server does not do {request.url.path}")
+
+
+async def absent_for_a_model(request: Request) -> Response:
+    """/api/delete and /api/copy: a client learns first that a model is not here."""
+    asked = await read_body(request, partial(protocol.read_request, request.scope["path"]))
+    model = asked.get("model") or asked.get("name") or asked.get("source", "")
+    if not request.app.state.source.has(model):
+        raise protocol.not_found(model)
+    return await absent(request)
 
 
 # ---- refusals

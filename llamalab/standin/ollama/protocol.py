@@ -50,6 +50,8 @@ REQUESTS = {
     "/api/chat": ("ChatRequest", CHAT),
     "/api/show": ("ShowRequest", SHOW),
     "/api/pull": ("PullRequest", PULL),
+    "/api/delete": ("DeleteRequest", _each("string", "model name")),
+    "/api/copy": ("CopyRequest", _each("string", "source destination")),
 }
 PYTHON_TYPES = {"string": str, "bool": bool, "int": int}
 PYTHON_TYPES |= {MAP: dict, "api.Alias": dict, "api.Tool": dict, "api.ToolCall": dict}

@@ -319,7 +319,6 @@ def test_pulling_another_model_ends_in_an_error_record(url):
     [
         ("POST", "/api/embed"),
         ("POST", "/api/create"),
-        ("DELETE", "/api/delete"),
         ("POST", "/api/blobs/sha256:ab"),
         ("POST", "/v1/embeddings"),
     ],
@@ -327,6 +326,19 @@ def test_pulling_another_model_ends_in_an_error_record(url):
 def test_what_the_server_does_not_do_it_says(url, method, path):
     status, headers, content = ask(url, method, path, {} if method == "POST" else None)
     assert (status, headers["Content-Type"]) == (501, JSON)
-    assert json.loads(content)["error"] == (
-        f"llamalab's built-in server does not do {path}; a real Ollama does"
-    )
+    assert json.loads(content)["error"] == f"llamalab's built-in server does not do {path}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [("DELETE", "/api/delete", "model"), ("POST", "/api/copy", "source")],
+)
+def test_a_model_that_is_not_here_is_neither_deleted_nor_copied(url, method, path, name):
+    status, _, content = ask(url, method, path, {name: "nosuch"})
+    assert (status, content) == (404, error("model 'nosuch' not found"))
+    assert ask(url, method, path, {name: "mistral"})[0] == 501
+
+
+def test_header_names_are_written_as_ollama_writes_them(url):
+    headers = ask(url, "GET", "/api/version")[1]
+    assert [name for name, _ in headers.items()] == ["Date", "Content-Length", "Content-Type"]

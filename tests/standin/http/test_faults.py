@@ -188,7 +188,7 @@ def test_cut_ends_inside_a_chunk_of_half_a_record(url, lines):
 def test_cut_as_a_whole_is_shorter_than_it_says(url):
     head, body = raw(url, "cut", stream=False).split(b"\r\n\r\n", 1)
     whole = ask(url, "POST", "/api/generate", {**ASKED, "stream": False})[2]
-    assert f"content-length: {len(whole)}".encode() in head
+    assert f"Content-Length: {len(whole)}".encode() in head
     assert body == whole[: len(whole) // 2]
 
 
@@ -291,7 +291,7 @@ def test_a_whole_server_breaks_like_one_address_of_another(url, fault):
 
 
 def without_date(answer):
-    return [line for line in answer.split(b"\r\n") if not line.startswith(b"date:")]
+    return [line for line in answer.split(b"\r\n") if not line.startswith(b"Date:")]
 
 
 def test_a_fault_that_is_not_there_is_a_mistake_of_the_caller():

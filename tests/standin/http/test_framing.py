@@ -36,7 +36,7 @@ def test_a_streamed_answer_has_these_headers_and_no_others(url):
         b"date",
         b"transfer-encoding",
     ]
-    assert b"content-type: application/x-ndjson" in head
+    assert b"Content-Type: application/x-ndjson" in head
 
 
 def test_an_old_client_gets_the_same_records_without_chunks(url, lines):
