@@ -97,6 +97,49 @@ def test_what_is_not_said_is_ollamas_default():
     assert not {"max_tokens", "seed", "response_format"} & body.keys()
 
 
+@pytest.mark.parametrize(
+    ("think", "effort"), [(False, "none"), ("low", "low"), ("high", "high"), (True, None)]
+)
+def test_think_is_passed_on_as_reasoning_effort(think, effort):
+    with engine(events(*YES)) as (url, seen):
+        assert generate(url, think=think)[0] == 200
+    assert posted(seen).get("reasoning_effort") == effort
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_what_an_engine_thinks_is_thinking(name):
+    with engine(events(delta(**{name: "Hm"}), *YES)) as (url, _):
+        _, answer = generate(url)
+    assert (answer["thinking"], answer["response"]) == ("Hm", "Yes.")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": None},
+        {"choices": [None, {"delta": None}, {"delta": 3}, {}]},
+        {"choices": [{"index": 0, "delta": {"content": 3}, "text": ["x"]}]},
+        {"choices": [], "usage": None, "timings": None},
+        {"choices": [], "usage": [], "timings": {"prompt_ms": None, "predicted_ms": "2"}},
+        {"choices": [], "usage": {"prompt_tokens": "5"}, "timings": {"prompt_ms": 1.5}},
+    ],
+)
+def test_an_odd_chunk_is_read_over(odd):
+    with engine(events(odd, *YES[:3], odd)) as (url, _):
+        status, answer = generate(url)
+    assert (status, answer["response"], answer["done"]) == (200, "Yes.", True)
+    assert answer["total_duration"] > 0
+
+
+@pytest.mark.parametrize("odd", [[], 3, None, {"error": "out of memory"}])
+def test_what_is_no_chunk_ends_the_answer_with_an_error_record(odd):
+    with engine(events(delta("Yes"), b"data: " + json.dumps(odd).encode() + b"\n\n")) as (url, _):
+        _, _, content = ask(url, "POST", "/api/generate", {"model": NAME, "prompt": "Hi"})
+    first, last = map(json.loads, content.splitlines())
+    assert first["response"] == "Yes"
+    assert isinstance(last["error"], str)
+
+
 def test_its_chunks_become_records():
     with engine(events(*YES)) as (url, _):
         status, _, content = ask(url, "POST", "/api/generate", {"model": NAME, "prompt": "Hi"})
