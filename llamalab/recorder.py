@@ -4,10 +4,12 @@
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,11 +73,21 @@ def record(
 def file_name(model: str, prompt: str) -> str:
     """The name of a recording's file: letters and digits on every system, 60 of them at most.
 
-    >>> file_name("smollm2:135m", "Why is the sky blue?")
-    'smollm2-135m-why-is-the-sky-blue.ndjson'
+    A prompt whose letters have no ASCII form keeps its name apart with a checksum.
+
+    >>> file_name("smollm2:135m", "Why is the sky blue?"), file_name("m", "Ça va ?")
+    ('smollm2-135m-why-is-the-sky-blue.ndjson', 'm-ca-va.ndjson')
+    >>> file_name("m", "你好"), file_name("m", "Привет")
+    ('m-670d9743.ndjson', 'm-dd679c0b.ndjson')
     """
-    words = re.findall(r"[a-z0-9]+", f"{model} {prompt}".lower())
-    return "-".join(words)[:60].strip("-") + ".ndjson"
+    plain = [c for c in unicodedata.normalize("NFKD", prompt) if not unicodedata.combining(c)]
+    words = re.findall(r"[a-z0-9]+", f"{model} {''.join(plain)}".lower())
+    name = "-".join(words)
+    lost = any(c.isalnum() and not c.isascii() for c in plain)
+    if lost or not any(c.isalnum() for c in plain):
+        checksum = hashlib.sha256(prompt.encode(errors="backslashreplace")).hexdigest()[:8]
+        name = f"{name[:51].strip('-')}-{checksum}"
+    return name[:60].strip("-") + ".ndjson"
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, shorten
 def split_lines(content: bytes) -> list[str]:
     r"""Cut the body of an answer into its lines, without their newlines.
 
-    Cuts the *bytes*, where a newline is `\n` and nothing else: once decoded, `str.splitlines()`
-    would also cut at U+0085 or U+2028, which are ordinary characters inside a JSON string.
+    Cuts the *bytes*, where a newline is `\n` or `\r\n` and nothing else: once decoded,
+    `str.splitlines()` would also cut at U+0085 or U+2028, ordinary characters in a JSON string.
     Blank lines are dropped, and a missing last newline is no harm. Raises `BadAnswer` where
     the bytes are not UTF-8 (RFC 8259, section 8.1, asks for it).
 
@@ -84,7 +84,7 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
                 *whole, rest = rest.split(b"\n")
                 for line in whole:
                     if line.strip():
-                        yield line.decode("utf-8")
+                        yield line.removesuffix(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadAnswer("The answer is not UTF-8 text.", why=str(error), do="ask again") from None
 
@@ -124,6 +124,8 @@ def load_record(line: str) -> dict:
 def fragment_of(answer: dict) -> str:
     """The text one record carries: its `response`, or in a chat its `message`'s `content`.
 
+    A message may lack `content`: a model that calls a tool, or still thinks, says no text.
+
     >>> fragment_of({"message": {"role": "assistant", "content": "Hello"}, "done": False})
     'Hello'
     """
@@ -131,9 +133,14 @@ def fragment_of(answer: dict) -> str:
         what = "The server gave up before the answer's end."
         raise BrokenStream(what, why=str(answer["error"]), do="ask again")
     try:
-        fragment = answer["response"] if "response" in answer else answer["message"]["content"]
-    except (KeyError, TypeError):
+        fragment = answer["response"] if "response" in answer else _content(answer["message"])
+    except (KeyError, AttributeError):
         fragment = None
     if not isinstance(fragment, str):
         raise BadAnswer(f"A record carries no text: {shorten(str(answer))}", do="ask again")
     return fragment
+
+
+def _content(message: dict) -> str:
+    content = message.get("content")
+    return "" if content is None else content

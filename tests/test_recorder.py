@@ -176,7 +176,7 @@ def test_an_answer_in_one_piece_is_no_recording(tmp_path):
     [
         ("Are you listening?", "mistral-are-you-listening.ndjson"),
         ("../../etc/passwd", "mistral-etc-passwd.ndjson"),
-        ("Où? 🙂", "mistral-o.ndjson"),
+        ("Où? 🙂", "mistral-ou.ndjson"),
         ("word " * 100, "mistral" + "-word" * 10 + "-wo.ndjson"),
     ],
 )
@@ -210,3 +210,10 @@ def test_the_command_records_a_chat(tmp_path, capsys):
     messages = [{"role": "user", "content": "Hm?"}]
     assert json.loads(request)["json"] == {"model": "m", "messages": messages}
     assert capsys.readouterr().out == f"Yes\nRecorded: {file}\n"
+
+
+def test_prompts_in_other_alphabets_get_names_of_their_own():
+    prompts = ["你好", "Привет", "Привет!", "🙂", "🙃", "Ça va ?"]
+    names = [file_name("mistral", prompt) for prompt in prompts]
+    assert len(set(names)) == len(names)
+    assert all(name.isascii() and len(name) <= 67 for name in names)

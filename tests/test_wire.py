@@ -95,6 +95,15 @@ def test_the_records_of_a_chat_are_joined_too():
     assert join_fragments([{"message": message, "done": False}]) == "Hello"
 
 
+@pytest.mark.parametrize("message", [{"tool_calls": []}, {"thinking": "Hm", "content": None}])
+def test_a_message_without_content_is_no_text(message):
+    assert join_fragments([{"message": message}, {"message": {"content": "Hi"}}]) == "Hi"
+
+
+def test_a_newline_may_be_a_crlf_and_a_cr_elsewhere_stays():
+    assert split_lines(b'{"a":1}\r\n\r\n"b\rc"\r\n') == ['{"a":1}', '"b\rc"']
+
+
 @pytest.mark.parametrize("record", [{}, {"response": None}, {"response": 3}, {"message": "x"}])
 def test_a_record_without_text_is_a_bad_answer(record):
     with pytest.raises(BadAnswer, match="no text") as caught:
