@@ -79,9 +79,10 @@ def ask(server, prompt):
 # part 8: the command line
 def main(arguments):
     """Answer the one prompt; with none, or with several, say how the script is used."""
-    if len(arguments) != 1:
-        print('usage: python generate.py "your prompt"', file=sys.stderr)
-        return 2
+    help = arguments in (["-h"], ["--help"])
+    if help or len(arguments) != 1:
+        print('usage: python generate.py "your prompt"', file=sys.stdout if help else sys.stderr)
+        return 0 if help else 2
     return ask(server_address(os.environ.get("OLLAMA_HOST", "")), arguments[0])
 
 

@@ -92,6 +92,13 @@ def test_not_one_prompt_is_answered_with_the_usage(arguments):
     assert ended.stderr.startswith(b"usage: python generate.py ")
 
 
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_prints_the_usage_and_asks_nobody(option):
+    ended = run(option, OLLAMA_HOST=NOBODY)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.startswith(b"usage: python generate.py ")
+
+
 def test_an_absent_server_is_one_sentence():
     assert failed_with(run("Anybody?", OLLAMA_HOST=NOBODY), f"No server at {NOBODY}")
 
