@@ -1,8 +1,11 @@
 """A server's address: OLLAMA_HOST in all its forms, how it may be shown, the proxies on the way."""
 
+import contextlib
+import ipaddress
 import os
 import re
 import urllib.request
+from urllib.parse import urlsplit
 
 import requests
 
@@ -38,6 +41,36 @@ def without_password(address: str) -> str:
     """The address as it may be shown in front of a class."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def right_address(address: str) -> str:
+    """The server's own address, where that of an endpoint was copied.
+
+    >>> right_address("http://192.0.2.7:11434/api/generate")
+    'http://192.0.2.7:11434'
+    >>> right_address("https://llm.school.example/ollama/v1")
+    'https://llm.school.example/ollama'
+    """
+    return re.sub(r"(?<=[^/])/(api|v1)(/.*)?$", "", address)
+
+
+def is_here(address: str) -> bool:
+    """Whether an address is one of this machine's own, for this machine alone.
+
+    >>> is_here("http://127.0.0.5:11434"), is_here("http://192.0.2.7:11434")
+    (True, False)
+    """
+    host = hostname(address)
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def hostname(address: str) -> str:
+    """The host of an address; "" for what is not one."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(address).hostname or ""
+    return ""
 
 
 def keep_proxies_off_loopback() -> None:
