@@ -2,99 +2,111 @@
 
 import contextlib
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import LocationParseError
 
-from llamalab.address import keep_proxies_off_loopback, parse_host, without_password
-from llamalab.errors import ServerNotFound, command
+from llamalab import keys, sharing
+from llamalab.address import is_here, keep_proxies_off_loopback, parse_host, without_password
+from llamalab.diagnosis import BAD_CONNECTION, base, explain, not_found, what_to_do
+from llamalab.errors import ServerNotFound
 
 DEFAULT = "http://127.0.0.1:11434"
 BUILTIN = "llamalab's built-in server"
 
-# Whatever requests raises for an address where nothing answers, or that is none.
-BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
-
 _builtin = None  # the built-in server this process has started
-_shared = False  # the one found is another process's: it may end before we do
+_shared = ""  # the address of one that another process has started: it may end before we do
+_took_over = False  # since it was asked last
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
 _looking = threading.RLock()  # a view asks from threads of its own; one server is enough
 
 
 def server(
     quiet: bool = False,
-    port: int = 0,
     prepare: Callable[[], None] = lambda: None,
     builtin: bool = False,
+    share: bool = True,
 ) -> str:
     """Find a model server, or start the built-in one, and say in one line which it is.
 
     Looks at `OLLAMA_HOST` (the instructor's address, as Ollama itself reads it), then for an
-    Ollama on 127.0.0.1:11434, then starts the built-in server in this process, on a free port
-    of this machine that no other machine can reach (`port`, if that is free). `prepare` is
+    Ollama on 127.0.0.1:11434, then for a built-in server that another notebook has started;
+    starts one in this process if there is none. No other machine can reach that. `prepare` is
     called before it is started: the command line fetches the model there. `builtin` asks for the
-    built-in one even where another is there: only that one breaks on demand (chapter 09).
+    built-in server of this machine even where another is there: only that one breaks on demand
+    (chapter 09). `share=False` is for a program that ends soon: nobody else comes to need it.
 
-    Returns the address without a slash at its end, such as "http://127.0.0.1:11434".
+    Returns the address without a slash at its end, such as "http://127.0.0.1:11434"; after a
+    redirect (http to https) the one it led to. A key in OLLAMA_HOST (`http://ada:KEY@host`) is
+    taken out of it and put where `requests` finds it, see `llamalab.keys`. A key in
+    OLLAMA_API_KEY is sent as well, by this helper but not by `requests` alone; where a netrc
+    file has one for the host, that one wins.
+
     Raises `ServerNotFound` where OLLAMA_HOST is set and nothing answers there: to use another
     server than the one asked for would only confuse.
     """
     keep_proxies_off_loopback()
-    asked = os.environ.get("OLLAMA_HOST", "")
+    asked = _asked()
     with _looking:
         if builtin:
-            address, note = _builtin_one(asked, port, prepare)
+            address, note = _named_builtin(asked) or _here(prepare, share, builtin=True)
         elif asked.strip():
-            address = parse_host(asked)
-            note = who_answers(address)
+            address, note = look(parse_host(asked))
             if note != BUILTIN:  # that one `llamalab` has put there, not the instructor
                 note += ", from OLLAMA_HOST"
         else:
-            address, note = _here(port, prepare)
+            address, note = _here(prepare, share)
         _found[asked] = address
     if not quiet:
-        print(f"Server: {without_password(address)} ({note})")
+        print(f"Server: {address} ({note})")
     return address
 
 
 def address() -> str:
     """The server found last, or `server(quiet=True)` where nobody has looked yet."""
     with _looking:
-        return _found.get(os.environ.get("OLLAMA_HOST", "")) or server(quiet=True)
+        return _found.get(_asked()) or server(quiet=True)
 
 
 def take_over() -> bool:
-    """Take the place of the shared built-in server, if that has ended; whether it has.
+    """Take the place of the shared built-in server, if that has ended; whether it has just now.
 
     At the same address, so that whoever asks there (a kernel, a terminal) can go on.
     """
-    global _builtin, _shared
-    if not _shared:
-        return False
-    from llamalab.standin.answers.local_model import local_model
-    from llamalab.standin.run import BuiltinServer, PortTaken, listen
+    global _took_over
+    with _looking:
+        _replace()
+        took, _took_over = _took_over, False
+    return took
 
-    port = urlsplit(DEFAULT).port
-    try:
-        listen(port).close()  # quick, and in vain while the other one is there
-        _builtin = BuiltinServer.start(port, engine=local_model())
-    except (PortTaken, OSError):
+
+def goes_on(address: str) -> bool:
+    """Whether a shared server that did not answer has been replaced, by us or by another one."""
+    if address != _shared:
         return False
-    _shared = False
-    return True
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        _replace()
+        with contextlib.suppress(ServerNotFound):
+            return bool(who_answers(address))
+        time.sleep(0.1)
+    return False
 
 
 def stop() -> None:
     """Stop the built-in server, if this process has started one."""
-    global _builtin, _shared
-    _shared = False
-    if _builtin is not None:
-        _builtin.stop()
-        _builtin = None
-    forget()
+    global _builtin, _shared, _took_over
+    with _looking:
+        _shared, _took_over = "", False
+        if _builtin is not None:
+            sharing.forget(_port(), _builtin.url)
+            _builtin.stop()
+            _builtin = None
+        forget()
 
 
 def forget() -> None:
@@ -102,29 +114,31 @@ def forget() -> None:
     _found.clear()
 
 
-def who_answers(
-    address: str, timeout: float = 5.0, get: Callable[..., requests.Response] = requests.get
-) -> str:
-    """What answers at an address: "Ollama 0.33.0", "llamalab's built-in server", ...
+def look(
+    address: str, timeout: float = 5.0, get: Callable[..., requests.Response] | None = None
+) -> tuple[str, str]:
+    """The address where a server answers, after redirects, and what answers: "Ollama 0.33.0", ...
 
     Raises `ServerNotFound` where nothing answers within `timeout` seconds, or something that
     does not speak Ollama's API (`GET /api/version`; some servers only know `/api/tags`). `get`
     asks in the place of `requests.get`: `doctor` keeps off the proxies in its own way.
     """
+    trouble = None
     for path, key in (("/api/version", "version"), ("/api/tags", "models")):
         try:
-            response = get(address + path, timeout=timeout)
+            response = (get or _get)(address + path, timeout=timeout)
         except BAD_CONNECTION as error:
             raise not_found(address, error) from None
         try:
             answer = response.json()
         except ValueError:
-            continue
-        if isinstance(answer, dict) and key in answer:
-            version = str(answer.get("version", ""))
-            if version.endswith("+llamalab"):
-                return BUILTIN
-            return f"Ollama {version}".strip() if version else "a server that speaks Ollama's API"
+            answer = None
+        if response.ok and isinstance(answer, dict) and key in answer:
+            moved = response.history and parse_host(base(response.url))
+            return moved or address, _name(answer.get("version"))
+        trouble = trouble or explain(response)
+    if trouble:
+        raise ServerNotFound(trouble.what, trouble.why, trouble.do)
     raise ServerNotFound(
         f"Something answers at {without_password(address)}, but it is no model server.",
         why="it does not speak Ollama's API; another program or a proxy has this address",
@@ -132,71 +146,111 @@ def who_answers(
     )
 
 
-def not_found(address: str, error: Exception) -> ServerNotFound:
-    """The error for an address where no server answers, with the command that mends it."""
-    what = f"No server answers at {without_password(address)}."
-    return ServerNotFound(what, why=_reason(error), do=what_to_do(address))
+def who_answers(
+    address: str, timeout: float = 5.0, get: Callable[..., requests.Response] | None = None
+) -> str:
+    """What answers at an address, as `look` says it."""
+    return look(address, timeout, get)[1]
 
 
-def what_to_do(address: str) -> str:
-    """The command for a student whose server is not there."""
-    asked = os.environ.get("OLLAMA_HOST", "").strip()
-    if asked and parse_host(asked) == address:
-        return command("unset OLLAMA_HOST", "Remove-Item Env:OLLAMA_HOST") + "; llamalab"
-    return "llamalab serve"
+def present() -> tuple[str, str] | None:
+    """The server that would be asked and what it is, None where none is there; starts none."""
+    keep_proxies_off_loopback()
+    asked = _asked()
+    with contextlib.suppress(ServerNotFound):
+        return look(parse_host(asked) if asked.strip() else DEFAULT, timeout=2.0)
+    return None
 
 
-def _here(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
-    """A server on this machine: Ollama, or ours, started if need be."""
-    global _shared
-    try:
-        note = who_answers(DEFAULT, timeout=2.0)
-    except ServerNotFound:
-        return _started(port, prepare)
-    _shared = note == BUILTIN and not (_builtin is not None and _builtin.url == DEFAULT)
-    return DEFAULT, note + (", shared with another llamalab" if _shared else "")
+def _get(url: str, timeout: float) -> requests.Response:
+    return requests.get(url, timeout=timeout, headers=keys.headers())
 
 
-def _builtin_one(asked: str, port: int, prepare: Callable[[], None]) -> tuple[str, str]:
-    """The built-in server: the one that is there already, or one of our own."""
-    for address in dict.fromkeys((parse_host(asked), DEFAULT)):
-        with contextlib.suppress(ServerNotFound):
-            if who_answers(address, timeout=2.0) == BUILTIN:
-                return address, BUILTIN
-    return _started(port, prepare)
+def _name(version: object) -> str:
+    if not version or not isinstance(version, str):
+        return "a server that speaks Ollama's API"
+    return BUILTIN if version.endswith("+llamalab") else f"Ollama {version}"
 
 
-def _started(port: int, prepare: Callable[[], None]) -> tuple[str, str]:
-    """The built-in server of this process, started if need be."""
+def _asked() -> str:
+    """OLLAMA_HOST, from which a key is taken out, here and for the processes started from here."""
+    asked = os.environ.get("OLLAMA_HOST", "")
+    if "@" in asked:
+        asked = os.environ["OLLAMA_HOST"] = keys.take_out(parse_host(asked))
+    return asked
+
+
+def _named_builtin(asked: str) -> tuple[str, str] | None:
+    """The built-in server that OLLAMA_HOST names, if it runs on this machine."""
+    address = parse_host(asked)
+    with contextlib.suppress(ServerNotFound):
+        if asked.strip() and is_here(address) and who_answers(address, timeout=2.0) == BUILTIN:
+            return address, BUILTIN
+    return None
+
+
+def _port() -> int:
+    return urlsplit(DEFAULT).port
+
+
+def _here(prepare: Callable[[], None], share: bool, builtin: bool = False) -> tuple[str, str]:
+    """A server on this machine: Ollama (unless `builtin`), or ours, started if need be."""
     global _builtin
+    if there := _there(share, builtin):
+        return there
     if _builtin is not None and _builtin.running:
         return _builtin.url, BUILTIN
     prepare()
-    from llamalab.standin.answers.local_model import local_model  # heavy, so only when needed
-    from llamalab.standin.run import BuiltinServer, PortTaken
+    with sharing.one_at_a_time() if share else contextlib.nullcontext():
+        if there := _there(share, builtin):
+            return there  # another one was quicker
+        from llamalab.standin.answers.local_model import local_model
+        from llamalab.standin.run import BuiltinServer, PortTaken  # heavy: only when needed
 
-    try:
-        _builtin = BuiltinServer.start(port, engine=local_model())
-    except PortTaken:
-        _builtin = BuiltinServer.start(engine=local_model())
+        try:
+            _builtin = BuiltinServer.start(_port() if share else 0, engine=local_model())
+        except PortTaken:
+            _builtin = BuiltinServer.start(engine=local_model())
+            sharing.note(_port(), _builtin.url)
     return _builtin.url, f"{BUILTIN}, started just now"
 
 
-def _reason(error: Exception) -> str:
-    """One sentence instead of the chain of exceptions that requests wraps."""
-    text = str(error)
-    if isinstance(error, (requests.exceptions.InvalidSchema, ValueError, LocationParseError)):
-        return "that is no address"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "a proxy stands in between and refuses (see HTTP_PROXY and NO_PROXY)"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted here (see REQUESTS_CA_BUNDLE)"
-    if isinstance(error, requests.Timeout):
-        return "it does not answer in time"
-    if "getaddrinfo" in text or "NameResolution" in text or "resolve" in text:
-        return "nobody knows that name"
-    if "refused" in text or "10061" in text:
-        return "nothing listens there (connection refused)"
-    if "aborted" in text or "reset" in text or "10054" in text:
-        return "it closes the connection without an answer"
-    return "the connection fails"
+def _there(share: bool, builtin: bool) -> tuple[str, str] | None:
+    """The server that is on this machine already."""
+    for address in filter(None, (DEFAULT, sharing.noted(_port()))):
+        with contextlib.suppress(ServerNotFound):
+            note = who_answers(address, timeout=2.0)
+            if note == BUILTIN:
+                return address, note + _shared_with_others(address, share)
+            if address == DEFAULT and not builtin:
+                return address, note
+    return None
+
+
+def _shared_with_others(address: str, share: bool) -> str:
+    """Be ready to take the place of another process's server; what to say of it."""
+    global _shared
+    if not share or (_builtin is not None and _builtin.url == address):
+        return ""
+    if _shared != address:
+        _shared = address
+        sharing.watch(lambda: _shared == address, _replace)
+    return ", shared with another llamalab"
+
+
+def _replace() -> None:
+    """Start our server in the place of the shared one, if that has ended."""
+    global _builtin, _took_over
+    with _looking:
+        if not _shared or (_builtin is not None and _builtin.running and _builtin.url == _shared):
+            return
+        at = urlsplit(_shared)
+        with contextlib.suppress(OSError):
+            socket.create_connection((at.hostname, at.port), timeout=2).close()
+            return
+        from llamalab.standin.answers.local_model import local_model
+        from llamalab.standin.run import BuiltinServer, PortTaken
+
+        with contextlib.suppress(PortTaken, OSError):  # another one was quicker
+            _builtin = BuiltinServer.start(at.port, engine=local_model())
+            _took_over = True

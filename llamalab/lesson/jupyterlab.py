@@ -18,7 +18,6 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 import zmq
@@ -87,7 +86,7 @@ def a_server() -> Iterator[str]:
     second `llamalab`, finds it there.
     """
     try:
-        yield find.server(port=urlsplit(find.DEFAULT).port, prepare=fetch_model.fetch_or_go_on)
+        yield find.server(prepare=fetch_model.fetch_or_go_on)
     finally:
         find.stop()
 
@@ -95,7 +94,9 @@ def a_server() -> Iterator[str]:
 def go_on_alone() -> None:
     """The other `llamalab`, whose server this one shares, has ended: this one has its own now."""
     if find.take_over():
-        print(f"Server: {find.DEFAULT} (the other llamalab has ended; now this one's)", flush=True)
+        print(
+            f"Server: {find.address()} (the other llamalab has ended; now this one's)", flush=True
+        )
 
 
 # --- JupyterLab -----------------------------------------------------------------------------
