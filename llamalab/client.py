@@ -4,14 +4,16 @@ Everything goes through `post`: it turns what can go wrong into the errors of `l
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import tee
+from typing import TypeVar
 
 import requests
 
-from llamalab import find
+from llamalab import diagnosis, find, keys
 from llamalab.address import keep_proxies_off_loopback, parse_host
-from llamalab.errors import BadAnswer, BrokenStream, LlamalabError, ModelNotFound, ServerBusy
+from llamalab.errors import BadAnswer, BrokenStream, ModelNotFound, ServerBusy
 from llamalab.wire import fragments_of, join_fragments, lines_of, load_record
 
 MODEL = "mistral"
@@ -21,6 +23,8 @@ MODEL = "mistral"
 CONNECT, READ = 5, 330
 
 _session = requests.Session()
+
+Part = TypeVar("Part")
 
 
 class Answer(str):
@@ -43,12 +47,13 @@ def generate(prompt: str, model: str = MODEL, server: str | None = None, **field
     """Ask one question and wait for the whole answer (`POST /api/generate`).
 
     `fields` go into the request as they are: `system="Be brief."`, `options={"temperature": 0}`.
-    Raises the errors of `stream`.
+    An answer without a text (all was thinking, or there was no prompt) prints why. Raises the
+    errors of `stream`.
 
     >>> print(generate("Are you listening?"))
     Yes, I am listening. How may I assist you today?
     """
-    return _whole(post("/api/generate", {"model": model, "prompt": prompt, **fields}, server))
+    return _whole("/api/generate", {"model": model, "prompt": prompt, **fields}, server)
 
 
 def chat(messages: list[dict], model: str = MODEL, server: str | None = None, **fields) -> Answer:
@@ -56,7 +61,7 @@ def chat(messages: list[dict], model: str = MODEL, server: str | None = None, **
 
     `messages` is a list of `{"role": "user", "content": "..."}`; `fields` as in `generate`.
     """
-    return _whole(post("/api/chat", {"model": model, "messages": messages, **fields}, server))
+    return _whole("/api/chat", {"model": model, "messages": messages, **fields}, server)
 
 
 def stream(prompt: str, model: str = MODEL, server: str | None = None, **fields) -> Iterator[str]:
@@ -70,7 +75,14 @@ def stream(prompt: str, model: str = MODEL, server: str | None = None, **fields)
     ...     print(fragment, end="", flush=True)
     Yes, I am listening. How may I assist you today?
     """
-    return _fragments(post("/api/generate", {"model": model, "prompt": prompt, **fields}, server))
+    asked = {"model": model, "prompt": prompt, **fields}
+    fragments = _fragments("/api/generate", asked, server)
+    try:
+        next(fragments)  # asks now; and from here on, an interrupt finds it inside its `try`
+        return fragments
+    except KeyboardInterrupt:
+        fragments.close()
+        raise
 
 
 def models(server: str | None = None) -> list[str]:
@@ -80,29 +92,39 @@ def models(server: str | None = None) -> list[str]:
             return [model["name"] for model in response.json()["models"]]
         except (requests.RequestException, ValueError, KeyError, TypeError):
             what = "The server's list of models makes no sense."
-            raise BadAnswer(what, do=find.what_to_do(response.url)) from None
+            raise BadAnswer(what, do=diagnosis.what_to_do(diagnosis.base(response.url))) from None
 
 
 def pull(model: str, server: str | None = None) -> None:
     """Let the server fetch a model (`POST /api/pull`), with a progress bar to watch.
 
-    Raises `ModelNotFound`, with the server's own words, where it cannot.
+    Where the server does not let us, but has the model, a line says so. Raises `ModelNotFound`,
+    with the server's own words, where it cannot, and `BadAnswer` where we may not.
     """
     from tqdm.auto import tqdm  # the right bar for a notebook, and for a terminal
 
+    try:
+        response = post("/api/pull", {"model": model}, server)
+    except BadAnswer as refused:
+        if not {model, f"{model}:latest"} & set(models(server)):
+            refused.what += f" It does not have '{model}'."
+            raise
+        print(f"{refused.what} It has '{model}' already.")
+        return
     bars = {}  # a file each, by its digest
-    for record in records(post("/api/pull", {"model": model}, server), "status", "success"):
+    for record in records(response, "status", "success"):
         if "error" in record:
             what = f"The server cannot fetch '{model}'."
             raise ModelNotFound(what, str(record["error"]))
-        digest = record.get("digest")
-        if digest and digest not in bars:
-            size = {"total": record["total"], "unit": "B", "unit_scale": True}
-            here = record.get("completed", 0)  # before, so it says nothing of the speed
-            bars[digest] = tqdm(desc=record["status"], initial=here, **size)
-        if digest:
-            bars[digest].update(record.get("completed", 0) - bars[digest].n)
+        if digest := record.get("digest"):
+            done = record.get("completed") or 0
+            if digest not in bars:  # what is there before it says nothing of the speed
+                unit = {"unit": "B", "unit_scale": True}
+                bars[digest] = tqdm(desc=record.get("status"), initial=done, **unit)
+            bars[digest].total = record.get("total") or bars[digest].total
+            bars[digest].update(done - bars[digest].n)
     for bar in bars.values():
+        bar.refresh()
         bar.close()
 
 
@@ -147,10 +169,10 @@ def records(
         raise BrokenStream("The server stopped in the middle.", why, do="ask again")
 
 
-def _kept(chunks: Iterable[bytes], keep: Callable[[bytes], object]) -> Iterator[bytes]:
-    for chunk in chunks:
-        keep(chunk)
-        yield chunk
+def _kept(parts: Iterable[Part], keep: Callable[[Part], object]) -> Iterator[Part]:
+    for part in parts:
+        keep(part)
+        yield part
 
 
 def _request(
@@ -160,12 +182,21 @@ def _request(
     session: requests.Session = _session,
     **arguments,
 ) -> requests.Response:
-    address = parse_host(server) if server else find.address()
+    address = keys.take_out(parse_host(server)) if server else find.address()
     keep_proxies_off_loopback()
+    asked = {"timeout": (CONNECT, READ), "stream": True, "headers": keys.headers(), **arguments}
+    response = None
     try:
-        response = session.request(
-            method, address + path, timeout=(CONNECT, READ), stream=True, **arguments
-        )
+        try:
+            response = session.request(method, address + path, **asked)
+        except requests.exceptions.ConnectionError:
+            if not find.goes_on(address):
+                raise
+            response = session.request(method, address + path, **asked)
+        if response.status_code == 200 and response.request.method == method:
+            return response
+        with response:
+            raise diagnosis.refusal(response, arguments.get("json", {}).get("model", ""))
     except requests.exceptions.ReadTimeout:
         what = f"The server has not begun to answer in {READ} seconds."
         why = "it is loading a model, or others wait too"
@@ -173,49 +204,52 @@ def _request(
     except requests.exceptions.InvalidJSONError:
         raise  # the caller's own data
     except KeyboardInterrupt as interrupt:  # a notebook keeps its traceback, and so the connection
+        _close(response)
         raise interrupt.with_traceback(None) from None
-    except find.BAD_CONNECTION as error:
+    except diagnosis.BAD_CONNECTION as error:
         if server is None:
             find.forget()
-        raise find.not_found(address, error) from None
-    if response.status_code != 200:
-        with response:
-            raise _refusal(response, arguments.get("json", {}).get("model", ""))
-    return response
+        raise diagnosis.not_found(address, error) from None
 
 
-def _refusal(response: requests.Response, model: str) -> LlamalabError:
-    """The error for a status other than 200; Ollama says why in `{"error": ...}`."""
+def _close(response: requests.Response | None) -> None:
+    """End an answer that is not read any more: the server sees it, and the model stops."""
+    if response is not None:
+        response.close()
+
+
+# In both, the `try` is there before the response is: Python may raise KeyboardInterrupt wherever
+# a function begins, and a notebook would keep that function's response, open, with the traceback.
+
+
+def _whole(path: str, data: dict, server: str | None) -> Answer:
+    response = None
     try:
-        why = str(response.json()["error"])
-    except (requests.RequestException, ValueError, KeyError, TypeError):
-        why = ""
-    status = response.status_code
-    if "only as recordings" in why:
-        what = "The built-in server has no recording of this prompt."
-        return ModelNotFound(
-            what, why, do="llamalab pull   (fetches a model that answers the rest)"
-        )
-    if status == 404 and model and "not found" in why:
-        what = f"The server has no model '{model}'."
-        return ModelNotFound(
-            what, why, do=f"see llamalab.models(); with Ollama: ollama pull {model}"
-        )
-    if status in (429, 503):
-        return ServerBusy(f"The server is busy (HTTP {status}).", why, do="ask again in a minute")
-    if status == 403 and not why:
-        why = "it answers only to names it knows, see OLLAMA_ORIGINS"
-    return BadAnswer(f"The server refuses the request (HTTP {status}).", why)
-
-
-def _whole(response: requests.Response) -> Answer:
-    with response:
+        response = post(path, data, server)
         answers, kept = tee(records(response))
-        return Answer(join_fragments(answers), list(kept))
+        answer = Answer(join_fragments(answers), kept)
+    finally:
+        _close(response)
+    if not answer:
+        _say(diagnosis.silence(answer.records))
+    return answer
 
 
-def _fragments(response: requests.Response) -> Iterator[str]:
-    with response:  # closed here too when the reader stops early
-        for fragment in fragments_of(records(response)):
+def _fragments(path: str, data: dict, server: str | None) -> Iterator[str]:
+    response, seen, text = None, [], False
+    try:
+        response = post(path, data, server)
+        yield ""
+        for fragment in fragments_of(_kept(records(response), seen.append)):
             if fragment:
+                text = True
                 yield fragment
+    finally:  # also when the reader stops early
+        _close(response)
+    if not text:
+        _say(diagnosis.silence(seen))
+
+
+def _say(sentence: str) -> None:
+    if sentence:
+        print(sentence, file=sys.stderr, flush=True)

@@ -64,9 +64,14 @@ def record(
     head = json.dumps({"path": path, "json": request}, ensure_ascii=False)
     with _kept(file, force) as part, part.open("xb") as content:
         content.write(head.encode(errors="backslashreplace") + b"\n")
-        answer = records(post(path, request, server), keep=content.write)
-        for fragment in fragments_of(answer):
-            show(fragment)
+        response = None
+        try:  # before there is a response: see `client._whole`
+            response = post(path, request, server)
+            for fragment in fragments_of(records(response, keep=content.write)):
+                show(fragment)
+        finally:
+            if response is not None:
+                response.close()
     return file
 
 

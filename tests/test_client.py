@@ -34,6 +34,30 @@ def ask(answer, **fields) -> str:
         return llamalab.generate("Are you listening?", server=url, **fields)
 
 
+NOTHING = [
+    (record("", done=True, done_reason="load"), "has no prompt"),
+    (record("", thinking="Hm") + record("", done=True, done_reason="length"), "with thinking"),
+]
+
+
+@pytest.mark.parametrize(("body", "says"), NOTHING)
+@pytest.mark.parametrize("way", ["generate", "stream"])
+def test_an_answer_without_a_text_says_why(capsys, body, says, way):
+    with tiny_server(chunked([body])) as url:
+        assert "".join(getattr(llamalab, way)("?", server=url)) == ""
+    said = capsys.readouterr()
+    assert (says in said.err, said.out) == (True, "")
+
+
+def test_a_chat_that_calls_a_tool_has_its_records_and_says_nothing(capsys):
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "now"}}]}
+    body = json.dumps({"message": call, "done": True}).encode()
+    with tiny_server(whole("200 OK", body)) as url:
+        answer = llamalab.chat([{"role": "user", "content": "When?"}], server=url)
+    assert (answer, answer.records[0]["message"]) == ("", call)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_answer_is_the_text_and_has_its_records():
     answer = ask(chunked([*YES, DONE]))
     assert answer == "Yes, I am"
@@ -150,7 +174,7 @@ def test_a_broken_answer_keeps_the_text_so_far(answer, error, words):
         ("404 Not Found", b"404 page not found", BadAnswer, "HTTP 404"),
         ("503 Busy", b'{"error":"server busy, please try again."}', ServerBusy, "busy"),
         ("400 Bad", b'{"error":"invalid character"}', BadAnswer, "invalid character"),
-        ("403 Forbidden", b"", BadAnswer, "ORIGINS"),
+        ("403 Forbidden", b"", BadAnswer, "tunnel"),
         ("403 Forbidden", b'{"error":"this model is not for you"}', BadAnswer, "is not for you"),
         ("500 Oh", b'{"error":"out of memory"}', BadAnswer, "out of memory"),
         ("500 Oh", b"[]", BadAnswer, "HTTP 500"),

@@ -11,6 +11,7 @@ import io
 import queue
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 import survival
 from jupyter_client.manager import start_new_kernel
+from tiny_server import chunk, head, tiny_server
 
 import llamalab
 from llamalab import cli
@@ -33,6 +35,7 @@ MOMENTS = {
 }
 PATIENCE = 60  # seconds before a test that hangs fails instead
 AGAIN = 1  # second later, Ctrl-C is pressed again: now and then Python cannot raise it at once
+ANSWERED = 10  # seconds for a kernel to answer; interrupted again while it does, it never would
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="there, a thread cannot press Ctrl-C for another"
@@ -169,6 +172,66 @@ def test_an_interrupt_at_any_moment_leaves_the_next_question_its_own_answer(serv
         assert answer == "Yes, I am listening. How may I assist you today?"
 
 
+# ---- at each line, one after another: where chance would find a gap only now and then
+
+
+def stalls_after(lines: list[bytes], closed: list[threading.Event]):
+    """An answer that stalls; each sets an event of its own when its reader has gone."""
+
+    def answer(connection: socket.socket) -> None:
+        closed.append(threading.Event())
+        gone = closed[-1]
+        connection.sendall(head() + b"".join(map(chunk, lines)))
+        while connection.recv(65536):
+            pass
+        gone.set()
+
+    return answer
+
+
+@contextlib.contextmanager
+def interrupted_at(number: int):
+    """Raise KeyboardInterrupt at that line of the helper; yields how many there have been."""
+    count = [0]
+
+    def trace(frame, event, argument):
+        if Path(frame.f_code.co_filename).parent != Path(llamalab.__file__).parent:
+            return None
+        if event in ("call", "line"):
+            count[0] += 1
+            if count[0] == number:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(None)
+
+
+def read_two_fragments(url: str, number: int) -> int:
+    """Read until the answer stalls, interrupted at one line; returns how many lines that took."""
+    with interrupted_at(number) as count:
+        fragments = llamalab.stream("Hi", server=url)
+        assert [next(fragments), next(fragments)] == ["Yes", "Yes"]
+    fragments.close()
+    return count[0]
+
+
+def test_an_interrupt_at_any_line_of_the_helper_closes_the_connection():
+    closed, kept = [], []  # a notebook keeps the error, and with it all that its frames hold
+    with tiny_server(stalls_after([LINE, LINE], closed)) as url:
+        for number in range(1, read_two_fragments(url, 0)):
+            try:
+                read_two_fragments(url, number)
+            except KeyboardInterrupt as interrupt:
+                kept.append(interrupt)
+        for gone in closed:
+            assert gone.wait(PATIENCE)
+    assert len(kept) > 50
+
+
 # ---- the square button of a notebook
 
 QUESTION = '{"model": "mistral", "prompt": "Hi"}'
@@ -207,7 +270,7 @@ def test_a_kernel_s_interrupt_ends_the_cell_and_stops_the_model(
     while reply is None and time.monotonic() < end:
         manager.interrupt_kernel()
         with contextlib.suppress(queue.Empty):
-            reply = client.get_shell_msg(timeout=AGAIN)
+            reply = client.get_shell_msg(timeout=ANSWERED)
     assert reply["parent_header"]["msg_id"] == asked
     assert reply["content"]["ename"] == "KeyboardInterrupt"
     assert source.stopped.wait(PATIENCE)

@@ -177,6 +177,55 @@ def test_pull_shows_a_bar_for_each_layer(capsys):
     assert "pulling bbbb: 100%" in said
 
 
+def test_progress_without_sizes_is_no_harm(capsys):
+    layer = {"status": "pulling aaaa", "digest": "sha256:aaaa"}
+    sizes = ({}, {"completed": None}, {"total": 100, "completed": None}, {"completed": 100})
+    lines = [layer | size for size in sizes] + [{"digest": "sha256:b"}, {"status": "success"}]
+    with tiny_server(records(*lines) + chunk(b"")) as url:
+        llamalab.pull("gemma3:1b", url)
+    assert "pulling aaaa: 100%" in capsys.readouterr().err
+
+
+@pytest.fixture
+def class_server():
+    """A server that lets its readers ask, but not pull; it has gemma3:1b and mistral."""
+    seen = []
+
+    def answer(connection) -> None:
+        status, body = "403 Forbidden", b"<html>nginx</html>"
+        if seen[-1].startswith(b"GET"):
+            status = "200 OK"
+            body = b'{"version":"1","models":[{"name":"gemma3:1b"},{"name":"mistral:latest"}]}'
+        connection.sendall(head(status, f"Content-Length: {len(body)}", "Connection: close") + body)
+
+    with tiny_server(answer, seen) as url:
+        yield url
+
+
+@pytest.mark.parametrize("model", ["gemma3:1b", "mistral"])
+def test_a_refused_pull_of_a_model_that_is_there_is_one_sentence(class_server, capsys, model):
+    assert cli.main(["pull", model, "--server", class_server]) == 0
+    said = capsys.readouterr().out
+    assert said == f"The server refuses the request (HTTP 403). It has '{model}' already.\n"
+
+
+def test_a_refused_pull_of_a_model_that_is_not_there_raises(class_server):
+    with pytest.raises(llamalab.BadAnswer, match="It does not have 'llama3'") as caught:
+        llamalab.pull("llama3", class_server)
+    assert "the proxy in front of it" in caught.value.why
+
+
+def test_the_built_in_model_is_said_to_be_missing_on_the_server_that_is_asked(
+    cache, class_server, capsys, monkeypatch
+):
+    monkeypatch.setenv("OLLAMA_HOST", class_server)
+    assert cli.main(["pull"]) == 0
+    first, second, do = capsys.readouterr().out.splitlines()
+    assert first == f"{builtin_model.NAME} is here: {builtin_model.model_path()}"
+    assert f"Ollama 1 at {class_server} is asked first, and does not have it." in second
+    assert f"llamalab pull {builtin_model.NAME} --server {class_server}" in do
+
+
 def test_an_error_among_the_records_is_no_such_model():
     error = {"error": "pull model manifest: file does not exist"}
     with (
