@@ -143,20 +143,20 @@ def server_for(arguments: argparse.Namespace) -> str:
     from llamalab import find
     from llamalab.standin import fetch_model
 
-    return arguments.server or find.server(quiet=True, prepare=fetch_model.fetch_or_go_on)
+    if arguments.server:
+        return arguments.server
+    return find.server(quiet=True, prepare=fetch_model.fetch_or_go_on, share=False)
 
 
 def ask(arguments: argparse.Namespace) -> int:
-    """Ask the model one question and print its answer as it arrives."""
+    """Ask the model one question and print its answer as it arrives; without a text, exit 1."""
     from llamalab import MODEL, stream
 
     server, prompt = server_for(arguments), " ".join(arguments.prompt)
     with Printed() as printed:
         for fragment in stream(prompt, arguments.model or MODEL, server):
             printed.show(fragment)
-    if not printed.any:
-        print("The answer has no text: the model thought, or had nothing to say.", file=sys.stderr)
-    return 0
+    return 0 if printed.any else 1  # `stream` has said why
 
 
 class Printed:
@@ -272,7 +272,25 @@ def pull(arguments: argparse.Namespace) -> int:
     else:
         fetch_model.fetch()
         print(f"{builtin_model.NAME} is here: {builtin_model.model_path()}")
+        print(elsewhere(builtin_model.NAME), end="")
     return 0
+
+
+def elsewhere(model: str) -> str:
+    """What to do where another server is asked, which does not have the built-in one's model."""
+    from llamalab import client, find
+    from llamalab.errors import LlamalabError
+
+    address, who = find.present() or ("", find.BUILTIN)
+    if who == find.BUILTIN:
+        return ""
+    with contextlib.suppress(LlamalabError):
+        if model in client.models(address):
+            return ""
+    return (
+        f"That is for the built-in server. {who} at {address} is asked first, and does not have "
+        f"it.\n  Do:  llamalab pull {model} --server {address}   (lets it fetch the model)\n"
+    )
 
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:

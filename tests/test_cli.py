@@ -52,6 +52,15 @@ def test_ask_asks_the_server_and_the_model_it_is_told(capsys):
     assert (body["model"], body["prompt"]) == ("petit", "Ça va ?")
 
 
+def test_ask_without_an_answer_s_text_fails_and_says_why(capsys):
+    thought = b'{"response":"","thinking":"Hm","done":true,"done_reason":"length"}\n'
+    with tiny_server(head() + chunk(thought) + chunk(b"")) as url:
+        assert cli.main(["ask", "?", "--server", url]) == 1
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines())) == ("", 1)
+    assert "with thinking" in said.err
+
+
 def test_ask_shows_each_fragment_as_soon_as_it_is_there():
     first_was_read = threading.Event()
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from llamalab import find
-from llamalab.address import is_direct, parse_host, without_password
+from llamalab import diagnosis, find, keys
+from llamalab.address import hostname, is_direct, is_here, parse_host, without_password
 from llamalab.checkup.report import Finding, export, fail, note, ok
 from llamalab.client import MODEL
 from llamalab.errors import ServerNotFound, command
@@ -28,8 +28,9 @@ def ollama_host() -> Finding:
     try:
         who = find.who_answers(address, get=ask)
     except ServerNotFound as error:
-        why = port_owner(address) or error.why
-        return fail(f"{error.what} Why: {why}", around_proxy(address) or find.what_to_do(address))
+        unknown = error.do == find.what_to_do(address)  # else it has said what it is
+        why = (unknown and port_owner(address)) or error.why
+        return fail(f"{error.what} Why: {why}", around_proxy(address) or error.do)
     if "0.0.0.0" in asked:
         said = f"{who} at {shown}; 0.0.0.0 is an address to listen on, not one to ask"
         return note(said, export("OLLAMA_HOST", shown))
@@ -54,19 +55,25 @@ def models() -> Finding:
     """The models of the server that the lesson will ask; it asks for MODEL."""
     asked = os.environ.get("OLLAMA_HOST", "").strip()
     address = parse_host(asked) if asked else find.DEFAULT
-    if asked and not answers(address, timeout=5.0):
+    who = answers(address, timeout=5.0 if asked else 2.0)
+    if asked and not who:
         return note("not known: see OLLAMA_HOST")
-    if not asked and not answers(address):
+    if not who:
         return ok(f"{MODEL}, as recordings, from the built-in server")
     try:
-        listed = ask(f"{address}/api/tags", timeout=5.0).json()["models"]
-        names = [item["name"].removesuffix(":latest") for item in listed]
+        response = ask(f"{address}/api/tags", timeout=5.0)
+        if response.status_code != 200:
+            refused = diagnosis.refusal(response)
+            return note(f"{refused.what} Why: {refused.why}", refused.do)
+        names = [item["name"].removesuffix(":latest") for item in response.json()["models"]]
     except (*find.BAD_CONNECTION, ValueError, LookupError, TypeError, AttributeError):
         return note("the server's list of models makes no sense", "update the server")
     some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if MODEL in names:
         return ok(some)
-    return fail(f"{MODEL} is not there, only: {some or 'nothing'}", f"llamalab pull {MODEL}")
+    has = f"only: {some}" if some else "and no other model"
+    said = f"{who} at {without_password(address)} does not have {MODEL}, {has}"
+    return fail(said, f"llamalab pull {MODEL}   (lets that server fetch it)")
 
 
 def proxies() -> Finding:
@@ -122,10 +129,15 @@ def system() -> Finding:
 
 
 def ask(address: str, timeout: float) -> requests.Response:
-    """`requests.get` as the lesson will do it: around the proxies for this machine's addresses."""
+    """`requests.get` as the lesson will do it: around the proxies for this machine's addresses.
+
+    A session that does not trust the environment does not look for keys there either.
+    """
+    in_it = requests.utils.get_auth_from_url(address)
     with requests.Session() as session:
         session.trust_env = not is_here(address)
-        return session.get(address, timeout=timeout)
+        auth = in_it if any(in_it) else keys.known_for(address)
+        return session.get(address, timeout=timeout, headers=keys.headers(), auth=auth)
 
 
 def answers(address: str, timeout: float = 2.0) -> str:
@@ -134,20 +146,6 @@ def answers(address: str, timeout: float = 2.0) -> str:
         return find.who_answers(address, timeout, ask)
     except ServerNotFound:
         return ""
-
-
-def is_here(address: str) -> bool:
-    """Whether an address is one of this machine's own, for this machine alone."""
-    host = hostname(address)
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
-def hostname(address: str) -> str:
-    with contextlib.suppress(ValueError):
-        return urlsplit(address).hostname or ""
-    return ""
 
 
 def port_owner(address: str) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from llamalab import client
+from llamalab.diagnosis import silence
 from llamalab.errors import LlamalabError
 from llamalab.views import base
 from llamalab.views.hang_up import ClosableSession
@@ -157,28 +158,29 @@ class _Question:
     def __init__(self, messages: list[dict], model: str):
         self.messages, self.model = messages, model
         self.text = ""
-        self.count = 0  # records
+        self.records: list[dict] = []
         self.connection = ClosableSession()
         self.ended = threading.Event()
         self.began = self.shown = 0.0  # when the first record came, when it was shown last
 
     def take(self, record: dict) -> None:
         self.began = self.began or time.monotonic()
-        self.count += 1
+        self.records.append(record)
         self.model = record.get("model") or self.model  # who answers, which may be another one
         self.text += fragment_of(record)
 
     def pace(self) -> str:
         """How fast it comes, as seen from here; the last record will say it better."""
         passed = time.monotonic() - self.began
-        said = f"{self.count:,} fragments"
+        count = len(self.records)
+        said = f"{count:,} fragments"
         if not self.text:
             said = "Thinking, or silent: no text yet"
-        return f"{said}, {self.count / passed:.0f} per second" if passed > 0.5 else said
+        return f"{said}, {count / passed:.0f} per second" if passed > 0.5 else said
 
     def summary(self, last: dict) -> str:
         if not self.text:
-            return "The answer is whole, and there is no text in it."
+            return silence(self.records) or "The model calls a tool, and says nothing."
         said = "The answer is whole"
         if last.get("done_reason") == "length":
             said = "The model has used up its tokens, and stops here"

@@ -363,7 +363,15 @@ def test_a_server_without_the_lesson_s_model_fails(monkeypatch):
     with tiny_server(ollama("gemma3:1b")) as url:
         monkeypatch.setenv("OLLAMA_HOST", url)
         found = look("Models")
-    assert found == (FAIL, "mistral is not there, only: gemma3:1b", "llamalab pull mistral")
+    assert found.state == FAIL
+    assert found.found == f"Ollama 0.33.0 at {url} does not have mistral, only: gemma3:1b"
+    assert found.do.startswith("llamalab pull mistral ")
+
+
+def test_a_server_without_any_model_fails(monkeypatch):
+    with tiny_server(ollama()) as url:
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        assert look("Models").found.endswith("does not have mistral, and no other model")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"version":"1"}', b'{"version":"1","models":[7]}'])
