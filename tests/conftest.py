@@ -112,6 +112,17 @@ def artefacts() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_keys_left(monkeypatch):
+    """A key in a test's address is forgotten at the test's end: its host is everybody's."""
+    from llamalab import keys
+
+    monkeypatch.setenv("NETRC", "")  # notes what was there, be it nothing
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setattr(keys, "_file", None)
+    monkeypatch.setattr(keys, "_entries", {})
+
+
 @pytest.fixture
 def unused_address():
     """An address of this machine where nothing listens, kept free until the test's end."""

@@ -33,14 +33,12 @@ def closing(status: str, body: bytes) -> bytes:
 @pytest.fixture(autouse=True)
 def no_keys_yet(monkeypatch, tmp_path):
     """No keys, no netrc file of the user's, and a place for temporary files."""
-    for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "NETRC"):
+    for name in ("OLLAMA_HOST", "OLLAMA_API_KEY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(keys, "_file", None)
-    monkeypatch.setattr(keys, "_entries", {})
     monkeypatch.setattr(find, "_found", {})
 
 
