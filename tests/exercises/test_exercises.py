@@ -398,7 +398,7 @@ def solved(script: str) -> str:
             "    except (requests.",
         ),
         (
-            script[script.index("    if len(arguments) != 1:") : script.index("\n\n\nif __name__")],
+            script[script.index("    help = arguments in") : script.index("\n\n\nif __name__")],
             "    parser = argparse.ArgumentParser()\n"
             '    parser.add_argument("--model", default=MODEL)\n'
             '    parser.add_argument("prompt")\n'

@@ -47,7 +47,7 @@ def settings(file: Path) -> dict:
         "kv_unified": False,
         # A class asks the same question sixty times: the prompts read last are kept (a first
         # fragment comes after 0.03 s then, not after 0.06 s), in little memory.
-        "cache_ram_mib": 32,
+        "cache_ram_mib": 24,
         # A long prompt holds up the others for a batch at most (but is read to its end,
         # cancelled or not).
         "n_batch": 128,

@@ -178,8 +178,6 @@ def _record(record: dict, path: str) -> dict:
                 raise ValueError(f'"{key}" is not what Ollama has there')
     if ("content" not in message) if path == "/api/chat" else ("response" not in record):
         raise ValueError(f"not a record of {path}: it has no text")
-    if missing := [key for key in ("model", "done") if key not in record]:
-        raise ValueError(f'not a record of {path}: it has no "{missing[0]}"')
     moment(str(record.get("created_at")))
     return record
 

@@ -81,7 +81,7 @@ def _chunks(record: dict, name: str, role: dict) -> Iterator[dict]:
         raise Refusal(500, record["error"])
     made = datetime.fromisoformat(record["created_at"][:19] + "+00:00")
     envelope = {"id": name, "object": "chat.completion.chunk", "created": int(made.timestamp())}
-    envelope |= {"model": record["model"], "system_fingerprint": "fp_llamalab"}
+    envelope |= {"model": record.get("model", ""), "system_fingerprint": "fp_llamalab"}
 
     def chunk(delta: dict, reason: str | None) -> dict:
         return {**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
@@ -93,7 +93,7 @@ def _chunks(record: dict, name: str, role: dict) -> Iterator[dict]:
     if delta:
         yield chunk({**role, **delta}, None)
         role = {}
-    if record["done"]:
+    if record.get("done"):
         yield chunk(role, record.get("done_reason", "stop"))
         asked, said = record.get("prompt_eval_count", 0), record.get("eval_count", 0)
         usage = dict(zip(USAGE, (asked, said, asked + said), strict=True))
