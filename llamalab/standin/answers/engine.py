@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -100,6 +99,8 @@ class Engine:
         key = secrets.token_urlsafe(24)
         url = self._load({**settings(file), "key": key})
         self.endpoint = Endpoint(url, key, context=CONTEXT)
+        process = psutil.Process(self._process.pid)
+        self._processes = [process, *process.children()]  # Windows: Python's launcher has a child
         self._may_take = max(self._size, self.memory()) + limits.ENGINE_GROWTH
 
     @property
@@ -126,11 +127,15 @@ class Engine:
 
     def memory(self) -> int:
         """Its resident memory in bytes; 0 where it has ended."""
-        return sum(self._of_each(lambda process: process.memory_info().rss))
+        with contextlib.suppress(psutil.Error):
+            return sum(process.memory_info().rss for process in self._processes)
+        return 0
 
     def seconds_worked(self) -> float:
-        """The processor time it has used."""
-        return sum(self._of_each(lambda process: sum(process.cpu_times()[:2])))
+        """The processor time it has used; 0 where it has ended."""
+        with contextlib.suppress(psutil.Error):
+            return sum(sum(process.cpu_times()[:2]) for process in self._processes)
+        return 0
 
     async def watch(self) -> None:
         """Return once it has ended; it is ended here where it hangs or swells.
@@ -168,15 +173,6 @@ class Engine:
                     at_work = time.monotonic()
                 elif time.monotonic() - at_work > self.patience:
                     self._end(f"it has worked for {self.patience:g} s, and for no answer")
-
-    def _of_each(self, measure: Callable[[psutil.Process], float]) -> list[float]:
-        """A measure of its process and of the child that it has where it is Windows' launcher."""
-        measured = []
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            for each in [process, *process.children(recursive=True)]:
-                measured.append(measure(each))
-        return measured
 
     def _end(self, why: str) -> None:
         logging.getLogger(__name__).error("the engine is ended: %s", why)
