@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """The arguments of a command line; no command means `lab`. Exits with 2 where it is wrong."""
-    parser = make_parser()
     first = argv[0] if argv else ""
+    parser = make_parser(first if first in COMMANDS else "lab")
     if first in ("-h", "--help", "--version") or first in COMMANDS:
         return parser.parse_args(argv)
     if first and not first.startswith("-") and not is_folder(first):
@@ -87,8 +87,8 @@ def is_folder(text: str) -> bool:
     return text.startswith(("~", ".")) or "/" in text or os.sep in text or Path(text).is_dir()
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command; tests read the README's commands with it."""
+def make_parser(only: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands, or with the arguments of `only` one: others take time to load."""
     parser = argparse.ArgumentParser(
         prog="llamalab",
         usage="llamalab [COMMAND] [OPTIONS]",
@@ -100,7 +100,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(prog="llamalab", metavar="COMMAND", help=argparse.SUPPRESS)
     for name, (add_arguments, run) in COMMANDS.items():
         command = commands.add_parser(name, description=run.__doc__, allow_abbrev=False)
-        add_arguments(command)
+        if only in ("", name):
+            add_arguments(command)
         command.set_defaults(run=run)
     return parser
 

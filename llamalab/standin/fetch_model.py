@@ -29,7 +29,7 @@ def fetch_or_go_on() -> None:
         say(f"{without}: the engine, xllamacpp, has no wheel for this machine.")
     elif other and not Path(os.path.expanduser(other)).is_file():
         say(f"{without}: LLAMALAB_MODEL names no file ({other}).")
-    elif not other:
+    elif not other and not builtin_model.is_there():
         try:
             fetch()
         except LlamalabError as error:

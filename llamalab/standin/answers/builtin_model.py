@@ -61,6 +61,13 @@ def is_whole(file: Path | None = None) -> bool:
         return False
 
 
+def is_there() -> bool:
+    """Whether the file has been fetched; `is_whole` reads it, and an engine that loads it asks."""
+    with contextlib.suppress(OSError):
+        return model_path().stat().st_size == SIZE
+    return False
+
+
 def pull(
     progress: Progress = lambda done, total: None, cancelled: threading.Event | None = None
 ) -> Path:
