@@ -5,7 +5,8 @@
     llamalab.models(), .pull(model)                   which models it has; fetch one
     llamalab.record(prompt, file)                     keep an answer, to replay it later
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
-    llamalab.check("split_lines", my_function)        how is my exercise?
+    llamalab.check("split_lines", my_function)        how is my exercise, my script, my guess?
+    llamalab.hint("split_lines"), .solution(...)      a step more; the solution
     llamalab.doctor()                                 is everything there? what mends it?
     llamalab.inspector(content), .waterfall(answer), .race(answer), .time_bars([answer, ...])
     llamalab.chat_box()                               look at answers; a small chat
@@ -28,7 +29,7 @@ _MODULES = {
         *("ModelNotFound", "ServerBusy", "ServerNotFound"),
     ],
     "recorder": ["record"],
-    "exercises.checking": ["check"],
+    "exercises.checking": ["check", "hint", "solution"],
     "checkup.checks": ["doctor"],
     "views.inspector": ["inspector"],
     "views.waterfall": ["waterfall"],

@@ -1,93 +1,224 @@
-r"""The exercises: `check("split_lines", split_lines)` says how a student's function does.
+r"""The exercises and guesses: `check` says how a student's work does, and helps step by step.
+
+The first time, it shows what was given, what came back and what was expected. The second time
+that the same thing goes wrong, it also asks a question. `hint` tells more each time it is called,
+and `solution` shows the code. How often something went wrong is kept in this process only.
 
 >>> check("who_answered", lambda record: record["model"])
 OK: who_answered is right in all 2 cases.
 >>> check("who_answered", lambda record: "mistral")
-Not yet (1 of 2 right): who_answered({'model': 'tiny'}) returned 'mistral'
+Not yet: who_answered is right in 1 of 2 cases.
+  given:    {'model': 'tiny'}
+  returned: 'mistral'
   expected: 'tiny'
-  hint:     the server decides who answers: read it from the record
 """
 
+import ast
 import contextlib
 import copy
 import io
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from llamalab.exercises import script_judge
+from llamalab.exercises import guessing
 from llamalab.exercises.cases import EXERCISES, Case, Raises
+from llamalab.exercises.causes import Call, cause_of, cause_of_script, is_empty, older_version
+from llamalab.exercises.guesses import GUESSES
+from llamalab.exercises.script_cases import SCRIPTS, ScriptCase
+from llamalab.exercises.script_judge import Judge, Run
+from llamalab.exercises.solutions import SOLUTIONS
 
 
-def check(name: str, solution: Callable | str | None = None) -> None:
-    """Say in one to three lines what a student's function gets right and what it misses.
+def check(name: str, answer: Callable | str | object = None, data: object = None) -> None:
+    """Say how a student's function, script or guess does, and help where it is not right yet.
 
-    `solution` is the function, or for "generate_script" the name of the student's script.
-    Raises nothing: what the function raises is part of what it says.
+    `answer` is the function itself, the name of a script's file, or the guess; `data` is what a
+    guess is about, if that is the student's own. Raises nothing: what the function raises is part
+    of what it says.
     """
-    if not isinstance(name, str) or name not in EXERCISES:
-        print(f"There is no exercise {_show(name)}. There are: {', '.join(EXERCISES)}")
-    elif name == "generate_script":
-        print(_feedback_on_script(Path(str(solution or "my_script.py"))))
-    elif not callable(solution):
+    if isinstance(name, str) and name in GUESSES:
+        print(guessing.feedback(name, GUESSES[name], answer, data))
+    elif not _known(name):
+        print(_unknown(name, [*EXERCISES, *SCRIPTS, *GUESSES]))
+    elif name in SCRIPTS:
+        print(_feedback_on_script(name, answer))
+    elif not callable(answer):
         print(f'Give check the function itself, without brackets: check("{name}", {name})')
     else:
-        print(_feedback(name, solution, EXERCISES[name]))
+        print(_feedback(name, answer, EXERCISES[name]))
 
 
-_UNSOLVED = "returned None"
-_CHANGED = "changed what it was given"
+def hint(name: str) -> None:
+    """Print a step towards the solution; each call tells more.
+
+    After a wrong check, the first step is about what went wrong there.
+
+    >>> hint("load_answers")
+    Hint: `json.loads` turns one line into one dictionary.
+    """
+    if not _known(name):
+        return print(_unknown(name, [*EXERCISES, *SCRIPTS]))
+    tries, steps = _tries[name], SOLUTIONS[name].steps
+    if tries.hint:
+        print(f"Hint: {tries.hint}")
+        tries.hint = ""
+        return None
+    print(f"Hint: {steps[min(tries.steps, len(steps) - 1)]}")
+    tries.steps += 1
+    if tries.steps >= len(steps):
+        print(f'  That was the last hint. llamalab.solution("{name}") shows the solution.')
+    return None
+
+
+def solution(name: str) -> None:
+    """Print the solution of an exercise, and another way to write it where there is one."""
+    if not _known(name):
+        return print(_unknown(name, [*EXERCISES, *SCRIPTS]))
+    print(SOLUTIONS[name].code.rstrip())
+    if SOLUTIONS[name].another:
+        print(f"\n\n# Another way to write it:\n\n{SOLUTIONS[name].another.rstrip()}")
+    return None
+
+
+@dataclass
+class _Tries:
+    """What went wrong in one exercise so far: how often, the hint for it, the steps told."""
+
+    failures: Counter = field(default_factory=Counter)
+    hint: str = ""
+    steps: int = 0
+
+
+class _Trouble(NamedTuple):
+    """One thing that is wrong: its kind, what happened, a question, and a hint."""
+
+    kind: str
+    happened: str
+    question: str
+    hint: str
+
+
+_tries: defaultdict[str, _Tries] = defaultdict(_Tries)
+
+
+def forget() -> None:
+    """Forget all failures, as after a restart of the kernel."""
+    _tries.clear()
+
+
+def _known(name: object) -> bool:
+    return isinstance(name, str) and (name in EXERCISES or name in SCRIPTS)
+
+
+def _unknown(name: object, names: list[str]) -> str:
+    return f"There is no exercise {_show(name)}. There are: {', '.join(names)}"
+
+
+def _say(name: str, trouble: _Trouble) -> str:
+    """What happened; the second time, a question, too."""
+    tries = _tries[name]
+    tries.failures[trouble.kind] += 1
+    tries.hint = trouble.hint
+    if tries.failures[trouble.kind] == 1:
+        return trouble.happened
+    more = f'  more help: llamalab.hint("{name}")'
+    return f"{trouble.happened}\n  question: {trouble.question}\n{more}"
+
+
+def _done(name: str, title: str, count: int, cases: str) -> str:
+    _tries.pop(name, None)
+    return f"OK: {title} is right in all {count} {cases}."
+
+
+# A function -------------------------------------------------------------------------------------
 
 
 def _feedback(name: str, function: Callable, cases: list[Case]) -> str:
-    printed = io.StringIO()
+    if older_version(function):
+        return (
+            f"Your newest cell with {name} stopped with an error, so Python only knows the "
+            "version before it.\n  Run that cell again, correct its error, and then check again."
+        )
+    printed = ""
     for right, case in enumerate(cases):
-        with contextlib.redirect_stdout(printed):
-            did = _judge(function, case)
-        if not did:
+        call = _call(function, case)
+        printed += call.printed
+        if _is_right(call):
             continue
-        hint = case.hint
-        if did == _CHANGED:
-            hint = "build a new value, leave the given one"
-        elif did == _UNSOLVED and printed.getvalue():
-            hint = "it prints its result: `return` it instead"
-        elif did == _UNSOLVED and right == 0:
+        if right == 0 and _is_unsolved(call):
             return f"{name} is not solved yet: it returns nothing. Write its body."
-        return (
-            f"Not yet ({right} of {len(cases)} right): {name}({_show(case.given)}) {did}\n"
-            f"  expected: {_show(case.expected)}\n  hint:     {hint}"
-        )
-    note = "\n  (It also prints. Nobody who calls it needs that.)" if printed.getvalue() else ""
-    return f"OK: {name} is right in all {len(cases)} cases.{note}"
+        kind, question, tip = cause_of(name, call) or (f"case {right}", case.question, case.hint)
+        happened = f"Not yet: {name} is right in {right} of {len(cases)} cases."
+        happened += f"\n  given:    {_show(case.given)}{_outcome(call)}"
+        happened += f"\n  expected: {_show(case.expected)}"
+        return _say(name, _Trouble(kind, happened, question, tip))
+    note = "\n  (It also prints. A caller does not need that.)" if printed else ""
+    return _done(name, name, len(cases), "cases") + note
 
 
-def _judge(function: Callable, case: Case) -> str:
-    """What the function did instead of what was expected; "" where it did just that."""
-    given, expected = copy.deepcopy(case.given), case.expected
+def _call(function: Callable, case: Case) -> Call:
+    given, call, printed = copy.deepcopy(case.given), Call(function, case), io.StringIO()
     try:
-        result = function(given)
-        if result is ... or (result is None and expected is not None):
-            return _UNSOLVED
-        if isinstance(expected, float) and type(result) in (int, float):
-            right = math.isclose(result, expected, rel_tol=1e-6)
-        else:  # 0 == False, but a record that says 0 is another one
-            right = result == expected and repr(result) == repr(expected)
-        if right:
-            return "" if repr(given) == repr(case.given) else _CHANGED
-        if isinstance(result, type(expected)) or isinstance(expected, Raises) or expected is None:
-            return f"returned {_show(result)}"
-        return (
-            f"returned a {type(result).__name__}, not a {type(expected).__name__}: {_show(result)}"
-        )
-    except NotImplementedError:
-        return _UNSOLVED
-    except KeyboardInterrupt:
-        return "was interrupted: does a loop in it never end?"
+        with contextlib.redirect_stdout(printed):
+            call.returned = function(given)
     except BaseException as error:
-        if isinstance(expected, Raises) and expected in _show(error, str, width=10_000):
-            return ""
-        return f"raised {type(error).__name__}: {_show(error, str)}"
+        call.error = error
+    call.printed = printed.getvalue()
+    call.changed = repr(given) != repr(case.given)
+    return call
+
+
+def _is_right(call: Call) -> bool:
+    result, expected = call.returned, call.case.expected
+    if call.error is not None:
+        return (
+            isinstance(expected, Raises)
+            and isinstance(call.error, Exception)
+            and not isinstance(call.error, NotImplementedError)
+            and expected in _show(call.error, str, width=10_000)
+        )
+    if call.changed:
+        return False
+    if isinstance(expected, float) and type(result) in (int, float):
+        return math.isclose(result, expected, rel_tol=1e-6)
+    try:  # 0 == False, but a record that says 0 is a different one
+        return bool(result == expected) and repr(result) == repr(expected)
+    except Exception:
+        return False
+
+
+def _is_unsolved(call: Call) -> bool:
+    return (
+        call.returned is ...
+        or isinstance(call.error, NotImplementedError)
+        or (call.returned is None and is_empty(call.function))
+    )
+
+
+def _outcome(call: Call) -> str:
+    """What happened, on lines of their own: printed, raised, returned, changed."""
+    expected, result = call.case.expected, call.returned
+    said = f"\n  printed:  {_show(call.printed.rstrip())}" if call.printed and not result else ""
+    if isinstance(call.error, KeyboardInterrupt):
+        return f"{said}\n  raised:   KeyboardInterrupt (you stopped it)"
+    if call.error is not None:
+        return f"{said}\n  raised:   {type(call.error).__name__}: {_show(call.error, str)}"
+    said += f"\n  returned: {_show(result)}"
+    if not (result is None or expected is None or isinstance(expected, (type(result), Raises))):
+        said += f" ({_a(result)}, not {_a(expected)})"
+    if call.changed:
+        said += " (and changed the value that was given)"
+    return said
+
+
+def _a(value: object) -> str:
+    """The type of a value with its article: "a list", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _show(value: object, as_text: Callable[[object], str] = repr, width: int = 110) -> str:
@@ -99,11 +230,62 @@ def _show(value: object, as_text: Callable[[object], str] = repr, width: int = 1
     return text if len(text) <= width else f"{text[: width - 40]} ... {text[-35:]}"
 
 
-def _feedback_on_script(script: Path) -> str:
+# A script ---------------------------------------------------------------------------------------
+
+
+def _feedback_on_script(name: str, file: object) -> str:
+    if not isinstance(file, (str, Path)) or not str(file).endswith(".py"):
+        return f'Give check the name of your script: check("{name}", "my_script.py")'
+    script, exercise = Path(file), SCRIPTS[name]
     if not script.is_file():
-        return f"There is no file {script} in this folder yet: run the cell that makes it."
-    if "--model" not in script.read_text(encoding="utf-8", errors="replace"):
-        return f"{script} is not solved yet: it does not know --model. Open it, change it, save it."
-    with script_judge.server() as address:
-        run = partial(script_judge.run, script, address)
-        return _feedback(script.name, run, EXERCISES["generate_script"])
+        return f"{name} is not solved yet: there is no file {script} in this folder."
+    text = script.read_text(encoding="utf-8", errors="replace")
+    why = _gap(text) or exercise.unsolved(text)
+    if why:
+        return f"{name} is not solved yet: {script} is not complete; {why}."
+    judge = Judge(script)
+    for right, case in enumerate(exercise.cases):
+        run = judge.run(case.arguments, case.lines, case.fault)
+        cause = cause_of_script(run, asks=bool(case.lines or case.arguments))
+        if not (run.traceback or cause) and _did(case, run, judge):
+            continue
+        kind, question, tip = cause or (f"case {right}", case.question, case.hint)
+        happened = f"Not yet: {script.name} is right in {right} of {len(exercise.cases)} runs."
+        happened += f"\n{_terminal(run, case)}\n  expected: {case.expected}"
+        return _say(name, _Trouble(kind, happened, question, tip))
+    return _done(name, script.name, len(exercise.cases), "runs")
+
+
+def _did(case: ScriptCase, run: Run, judge: Judge) -> bool:
+    try:
+        return case.right(run, judge)
+    except Exception:  # its requests may be of any form
+        return False
+
+
+def _gap(text: str) -> str:
+    """Where a `...` is left in a script, "" if none is."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return ""  # Python itself says it better
+    lines = [node.lineno for node in nodes if isinstance(node, ast.Constant) and node.value is ...]
+    return f"there is still a gap (...) in line {min(lines)}" if lines else ""
+
+
+def _terminal(run: Run, case: ScriptCase) -> str:
+    """A run as a terminal shows it: what was typed, both outputs, the exit code."""
+    lines = [f"  $ {run.typed}"]
+    lines += [f"  < {line}" for line in case.lines]  # typed while it ran
+    lines += [f"  {_show(line, str)}" for line in _ends_of(run.printed, 6)]
+    lines += [f"  {_show(line, str)}" for line in _ends_of(run.errors, 4)]
+    code = "it did not end" if run.exit_code is None else run.exit_code
+    if case.fault:
+        lines.insert(1, f"  (the server's first answer breaks: fault {case.fault!r})")
+    return "\n".join([*lines, f"  exit code: {code}"])
+
+
+def _ends_of(text: str, count: int) -> list[str]:
+    """The last lines of a text."""
+    lines = text.rstrip().splitlines()
+    return lines if len(lines) <= count else ["...", *lines[-count:]]

@@ -40,11 +40,11 @@ class Guess(NamedTuple):
 GUESSES: dict[str, Guess] = {
     "02-how-many": Guess(
         "You split the text of the answer at each newline. How many pieces do you get?",
-        {"a": "13", "b": "14", "c": "15"},
-        "c",
+        {},
+        15,
         "`split` cuts at each newline, and the text ends with one. So there is one piece more "
-        "than newlines: the last piece is empty.",
-        measure=lambda text: str(text.count("\n") + 1),
+        "than newlines. The last piece is empty.",
+        measure=lambda text: text.count("\n") + 1,
     ),
     "07-my-name": Guess(
         "You tell the model your name. Then you ask for it in a new request. Does the model know?",

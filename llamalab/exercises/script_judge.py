@@ -1,63 +1,243 @@
-"""The judge of a student's script: a model server for its runs, and how each run ends."""
+"""The judge of a student's script: it runs the script as a terminal does, and keeps what happens.
+
+The script asks a small model server of the judge (its address is in OLLAMA_HOST). What this
+server says depends on the request, so that a script cannot know it in advance:
+
+    /api/generate   I am MODEL. You asked: PROMPT
+    /api/chat       Well, you said: THE LAST MESSAGE
+
+`script_cases` has the runs of each exercise and says which of them are right.
+"""
 
 import contextlib
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from llamalab.exercises.cases import Ended
+from llamalab import find
+
+TIMEOUT = 30  # seconds for one run
+PATIENCE = 3  # seconds until a chat's first fragment has to be on the screen
+FIRST = "Well"  # the first fragment of a chat's answer
+
+# What a fault breaks: an answer that the built-in server has as a recording, so without a model.
+RECORDED = "Hello! I am Anna, and I like cats."
+RECORDED_DATA = {
+    "model": "mistral",
+    "messages": [{"role": "user", "content": RECORDED}],
+    "options": {"temperature": 0, "seed": 1, "num_predict": 20},
+}
+
+
+class Run(NamedTuple):
+    """One run of a script: what was typed, what came out, what the server was asked.
+
+    `requests` has path and body of each request. `streamed` says whether the first fragment of a
+    chat was printed before the second was sent. `words` counts the words of both outputs.
+    """
+
+    typed: str
+    printed: str
+    errors: str
+    exit_code: int | None  # None: it did not end
+    requests: list[tuple[str, dict]]
+    streamed: bool
+
+    @property
+    def traceback(self) -> bool:
+        """Whether Python stopped it (a SyntaxError does not say "Traceback")."""
+        return '  File "' in self.errors
+
+    @property
+    def words(self) -> Counter:
+        return Counter(re.findall(r"\w+", f"{self.printed} {self.errors}"))
+
+
+class Judge:
+    """Runs a script; runs that are the same are made once.
+
+    Each `run` has a server of its own. With `fault`, its first answer comes from the built-in
+    server's address for this fault, byte for byte; the second one is a good answer again.
+    """
+
+    def __init__(self, script: Path):
+        self.script = script
+        self._runs: dict[tuple, Run] = {}
+
+    def run(self, arguments: tuple[str, ...], lines: tuple[str, ...] = (), fault: str = "") -> Run:
+        asked = (arguments, lines, fault)
+        if asked not in self._runs:
+            self._runs[asked] = self._run(*asked)
+        return self._runs[asked]
+
+    def _run(self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str) -> Run:
+        with _server(_fault_address(fault) if fault else "") as server:
+            ours = {"PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
+            ours["OLLAMA_HOST"] = f"http://127.0.0.1:{server.server_port}"
+            script = subprocess.Popen(
+                [sys.executable, str(self.script), *arguments],
+                env=os.environ | ours,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            with script:
+                printed, errors, exit_code = _ended(script, lines, server.first_seen)
+            typed = " ".join(["python", self.script.name, *map(_quoted, arguments)])
+            errors = errors.replace(str(self.script.resolve()), self.script.name)
+            return Run(typed, printed, errors, exit_code, server.requests, server.streamed)
+
+    def said(self, run: Run, plain: Run) -> int:
+        """How many words a run has said that are not in a plain run, nor in a recorded answer."""
+        return (run.words - plain.words - _recorded_words()).total()
+
+
+def _quoted(argument: str) -> str:
+    return argument if re.fullmatch(r"[\w:.-]+", argument) else f'"{argument}"'
+
+
+def _ended(
+    script: subprocess.Popen, lines: tuple[str, ...], first_seen: threading.Event
+) -> tuple[str, str, int | None]:
+    """Both outputs and the exit code; notes when the first fragment of a chat is printed."""
+    outputs: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+    def read(name: str) -> None:
+        while data := getattr(script, name).read1(65536):
+            outputs[name] += data
+            if FIRST.encode() in outputs["stdout"]:
+                first_seen.set()
+
+    readers = [threading.Thread(target=read, args=(name,), daemon=True) for name in outputs]
+    for reader in readers:
+        reader.start()
+    with contextlib.suppress(OSError):  # it ended without reading
+        script.stdin.write("".join(f"{line}\n" for line in lines).encode())
+    with contextlib.suppress(OSError):
+        script.stdin.close()
+    try:
+        exit_code = script.wait(TIMEOUT)
+    except subprocess.TimeoutExpired:
+        exit_code = None
+    finally:
+        script.kill()
+    for reader in readers:
+        reader.join()
+    printed, errors = (data.decode("utf-8", "replace") for data in outputs.values())
+    return printed.replace("\r\n", "\n"), errors.replace("\r\n", "\n"), exit_code
+
+
+def _fault_address(fault: str) -> str:
+    """The built-in server's address for a fault; which server the lesson uses stays the same."""
+    before = find.address()
+    builtin = find.server(quiet=True, builtin=True)
+    if builtin != before:
+        find.server(quiet=True)
+    return f"{builtin}/fault/{fault}"
+
+
+def _recorded_words() -> Counter:
+    file = Path(__file__).parents[1] / "recordings" / "smollm2-chat-hello.ndjson"
+    records = [json.loads(line) for line in file.read_bytes().splitlines()[1:]]
+    return Counter(re.findall(r"\w+", "".join(each["message"]["content"] for each in records)))
+
+
+class _Server(ThreadingHTTPServer):
+    """The judge's model server, and what it has seen."""
+
+    def __init__(self, fault_address: str):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.fault_address = fault_address
+        self.requests: list[tuple[str, dict]] = []
+        self.first_seen = threading.Event()
+        self.streamed = False
+
+    def handle_error(self, request, client_address) -> None:
+        pass  # the script has gone: nothing for the student's notebook
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """The address of a small model server for as long as the block lasts."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-
-
-def run(script: Path, address: str, arguments: list[str]) -> Ended:
-    """The script's end. Raises `RuntimeError` where that is a traceback, or silent trouble."""
-    ours = {"OLLAMA_HOST": address, "PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
-    ended = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env=os.environ | ours,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=30,
-    )
-    if '  File "' in ended.stderr:  # Python's own; a SyntaxError does not say "Traceback"
-        raise RuntimeError(ended.stderr.strip().splitlines()[-1])
-    if ended.returncode and not ended.stderr.strip():
-        raise RuntimeError(f"nothing on sys.stderr, but exit code {ended.returncode}")
-    return Ended(ended.stdout.strip(), ended.returncode)
+def _server(fault_address: str) -> Iterator[_Server]:
+    with _Server(fault_address) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """A model server for these runs; it says "I am" and the model it was asked for."""
+    server: _Server
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        fragments = ("I am", f" {asked['model']}.", "")
-        answer = [{"response": fragment, "done": not fragment} for fragment in fragments]
-        status = 200
-        if asked["prompt"] == "Hang up":
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            asked = json.loads(body)
+            self.server.requests.append((self.path, asked))
+            if self.path == "/api/chat" and self.server.fault_address:
+                self._break()
+            elif self.path == "/api/chat":
+                self._chat(asked["messages"][-1]["content"])
+            elif self.path == "/api/generate":
+                self._generate(asked["model"], asked["prompt"])
+            else:
+                self._answer([{"error": "page not found"}], status=404)
+        except (ValueError, KeyError, TypeError, IndexError) as error:  # a request like no other
+            self._answer([{"error": f"bad request: {error}"}], status=400)
+
+    def _generate(self, model: str, prompt: str) -> None:
+        fragments = ["I am", f" {model}.", f" You asked: {prompt}"]
+        records: list[dict] = [{"response": text, "done": False} for text in fragments]
+        records.append({"response": "", "done": True})
+        if prompt == "Hang up":
             return
-        if asked["prompt"] == "Stop here":
-            answer[1:] = [{"error": "out of memory"}]
-        if asked["model"] == "nosuch":
-            status, answer = 404, [{"error": "model 'nosuch' not found"}]
+        if prompt == "Stop here":
+            records[1:] = [{"error": "out of memory"}]
+        if prompt == "Lose the end":
+            del records[-1]
+        self._answer(records)
+
+    def _chat(self, said: str) -> None:
+        fragments = [FIRST, ", you said: ", said, ""]
+        records = [
+            {"message": {"role": "assistant", "content": text}, "done": not text}
+            for text in fragments
+        ]
+        self._answer(records[:1])
+        self.server.streamed = self.server.first_seen.wait(PATIENCE) or self.server.streamed
+        self._send(records[1:])
+
+    def _answer(self, records: list[dict], status: int = 200) -> None:
         self.send_response(status)
+        self.send_header("Content-Type", "application/x-ndjson")
         self.end_headers()
-        self.wfile.write("".join(json.dumps(record) + "\n" for record in answer).encode())
+        self._send(records)
+
+    def _send(self, records: list[dict]) -> None:
+        self.wfile.write("".join(json.dumps(record) + "\n" for record in records).encode())
+
+    def _break(self) -> None:
+        """The built-in server's broken answer, byte for byte, until it closes the connection."""
+        address = urlsplit(self.server.fault_address)
+        self.server.fault_address = ""  # the next answer is a good one
+        body = json.dumps(RECORDED_DATA).encode()
+        head = f"POST {address.path}/api/chat HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        head += f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection((address.hostname, address.port), TIMEOUT) as upstream,
+        ):
+            upstream.sendall(head.encode() + body)
+            while data := upstream.recv(65536):
+                self.wfile.write(data)
 
     def log_message(self, *_) -> None:
         pass

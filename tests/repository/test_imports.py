@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "find": ["errors", "address", "keys", "diagnosis", "sharing", "standin"],
     "client": ["errors", "wire", "address", "keys", "diagnosis", "find"],
     "recorder": ["errors", "wire", "client", "standin.answers.recordings"],
-    "exercises": ["errors", "wire", "client"],
+    "exercises": ["errors", "wire", "client", "find"],
     "views": ["errors", "wire", "client", "diagnosis"],
     "views.timed_answer": ["errors", "wire", "standin.answers.recordings"],
     "checkup": ["errors", "wire", "address", "keys", "diagnosis", "client", "find", "standin"],
