@@ -194,7 +194,7 @@ CAUSES: list[Cause] = [
     ),
     Cause(
         "generator",
-        "Is a generator a list? What do you see when you print it?",
+        "Is this already a list? What do you see when you print it?",
         "Square brackets make a list: [... for ... in ...]. Or put list( ) around it.",
         lambda call: isinstance(call.returned, Iterator) and isinstance(call.case.expected, list),
     ),

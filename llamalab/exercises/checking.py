@@ -18,6 +18,7 @@ import contextlib
 import copy
 import io
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -222,11 +223,12 @@ def _a(value: object) -> str:
 
 
 def _show(value: object, as_text: Callable[[object], str] = repr, width: int = 110) -> str:
-    """A value on one line, the middle of a long one left out."""
+    """A value on one line, the middle of a long one left out, and no address in memory."""
     try:
         text = " ".join(as_text(value).split("\n"))
     except Exception:
         text = f"({type(value).__name__}, which cannot be shown)"
+    text = re.sub(r" at 0x[0-9A-Fa-f]+", "", text)  # an address differs each time
     return text if len(text) <= width else f"{text[: width - 40]} ... {text[-35:]}"
 
 

@@ -42,8 +42,8 @@ RECORDED_DATA = {
 class Run(NamedTuple):
     """One run of a script: what was typed, what came out, what the server was asked.
 
-    `requests` has path and body of each request. `streamed` says whether the first fragment of a
-    chat was printed before the second was sent. `words` counts the words of both outputs.
+    `requests` has path and body of each request. `streamed` says whether the first fragment of
+    the first chat answer was printed before the second one was sent.
     """
 
     typed: str
@@ -95,7 +95,7 @@ class Judge:
                 printed, errors, exit_code = _ended(script, lines, server.first_seen)
             typed = " ".join(["python", self.script.name, *map(_quoted, arguments)])
             errors = errors.replace(str(self.script.resolve()), self.script.name)
-            return Run(typed, printed, errors, exit_code, server.requests, server.streamed)
+            return Run(typed, printed, errors, exit_code, server.requests, bool(server.streamed))
 
     def said(self, run: Run, plain: Run) -> int:
         """How many words a run has said that are not in a plain run, nor in a recorded answer."""
@@ -160,7 +160,7 @@ class _Server(ThreadingHTTPServer):
         self.fault_address = fault_address
         self.requests: list[tuple[str, dict]] = []
         self.first_seen = threading.Event()
-        self.streamed = False
+        self.streamed: bool | None = None
 
     def handle_error(self, request, client_address) -> None:
         pass  # the script has gone: nothing for the student's notebook
@@ -176,8 +176,10 @@ def _server(fault_address: str) -> Iterator[_Server]:
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
+    protocol_version = "HTTP/1.1"  # chunked: each record can be read as soon as it is sent
 
     def do_POST(self) -> None:
+        self.close_connection = True  # after this answer
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             asked = json.loads(body)
@@ -211,18 +213,32 @@ class _Handler(BaseHTTPRequestHandler):
             {"message": {"role": "assistant", "content": text}, "done": not text}
             for text in fragments
         ]
-        self._answer(records[:1])
-        self.server.streamed = self.server.first_seen.wait(PATIENCE) or self.server.streamed
+        self._begin(200)
+        self._send(records[:1])
+        if self.server.streamed is None:  # the first answer shows it
+            self.server.streamed = self.server.first_seen.wait(PATIENCE)
         self._send(records[1:])
+        self._end()
 
     def _answer(self, records: list[dict], status: int = 200) -> None:
+        self._begin(status)
+        self._send(records)
+        self._end()
+
+    def _begin(self, status: int) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
-        self._send(records)
 
     def _send(self, records: list[dict]) -> None:
-        self.wfile.write("".join(json.dumps(record) + "\n" for record in records).encode())
+        for record in records:
+            line = json.dumps(record).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+    def _end(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
 
     def _break(self) -> None:
         """The built-in server's broken answer, byte for byte, until it closes the connection."""

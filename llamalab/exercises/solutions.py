@@ -233,7 +233,7 @@ def split_lines(content):
             ),
             Attempt(
                 'return (line.decode() for line in content.split(b"\\n") if line)',
-                "Is a generator a list",
+                "Is this already a list",
             ),
             Attempt(
                 """
@@ -278,8 +278,8 @@ def load_answers(lines):
         [
             Attempt("return json.loads(lines)", "What does json.loads make of one line"),
             Attempt("return lines", "What does json.loads make of one line"),
-            Attempt("return (json.loads(line) for line in lines)", "Is a generator a list"),
-            Attempt("return map(json.loads, lines)", "Is a generator a list"),
+            Attempt("return (json.loads(line) for line in lines)", "Is this already a list"),
+            Attempt("return map(json.loads, lines)", "Is this already a list"),
             Attempt("return [json.loads(lines[0])]", "Where is your `return`: inside the loop"),
             Attempt(
                 "for line in lines:\n    answers = [json.loads(line)]\nreturn answers",
