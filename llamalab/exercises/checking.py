@@ -280,11 +280,25 @@ def _terminal(run: Run, case: ScriptCase) -> str:
     lines = [f"  $ {run.typed}"]
     lines += [f"  < {line}" for line in case.lines]  # typed while it ran
     lines += [f"  {_show(line, str)}" for line in _ends_of(run.printed, 6)]
-    lines += [f"  {_show(line, str)}" for line in _ends_of(run.errors, 4)]
+    lines += [f"  {_show(line, str)}" for line in _ends_of(_own(run), 6)]
     code = "it did not end" if run.exit_code is None else run.exit_code
     if case.fault:
         lines.insert(1, f"  (the server's first answer breaks: fault {case.fault!r})")
     return "\n".join([*lines, f"  exit code: {code}"])
+
+
+def _own(run: Run) -> str:
+    """What is on stderr; of a traceback only the script's own lines, and the error."""
+    _, traceback, text = run.errors.rpartition("Traceback (most recent call last):\n")
+    if not traceback:
+        return run.errors
+    script, own, lines = run.typed.split()[1], False, []
+    for line in text.splitlines():
+        if line.startswith("  File "):
+            own = f'"{script}"' in line
+        if own or not line.startswith(" "):
+            lines.append(line)
+    return traceback + "\n".join(lines)
 
 
 def _ends_of(text: str, count: int) -> list[str]:

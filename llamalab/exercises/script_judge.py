@@ -83,6 +83,7 @@ class Judge:
     def _run(self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str) -> Run:
         with _server(_fault_address(fault) if fault else "") as server:
             ours = {"PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
+            ours["PYTHONUNBUFFERED"] = ""  # else a script without flush=True would stream, too
             ours["OLLAMA_HOST"] = f"http://127.0.0.1:{server.server_port}"
             script = subprocess.Popen(
                 [sys.executable, str(self.script), *arguments],

@@ -73,12 +73,19 @@ def test_it_shows_what_was_typed_and_printed_and_the_exit_code(said):
     )
 
 
-def test_it_shows_the_last_lines_of_the_scripts_own_stderr_without_its_folder(said, tmp_path):
-    out = said("exit_code", EXIT_CODE.replace("len(sys.argv) != 2", "False"))
-    assert "  $ python my_script.py\n  ...\n" in out
-    assert '  File "my_script.py", line ' in out
-    assert "  IndexError: list index out of range\n  exit code: 1\n" in out
+def test_it_shows_the_lines_of_a_traceback_that_are_the_scripts_own(said, tmp_path):
+    out = said("exit_code", EXIT_CODE.replace("requests.RequestException", "KeyError"))
+    assert '  Traceback (most recent call last):\n    File "my_script.py", line 16, in ' in out
+    assert "response = requests.post(" in out
+    assert "requests.exceptions.ConnectionError: " in out
+    assert "site-packages" not in out
     assert str(tmp_path) not in out
+
+
+def test_of_a_long_stderr_it_shows_the_last_lines(said):
+    out = said("ask_script", "import sys\nfor n in range(99): print('line', n, file=sys.stderr)\n")
+    assert '"Who?"\n  ...\n  line 93\n' in out
+    assert "  line 98\n  exit code: 0\n" in out
 
 
 def test_a_traceback_is_not_an_exit_code_1(said):
