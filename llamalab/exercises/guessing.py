@@ -12,7 +12,7 @@ def feedback(name: str, guess: Guess, answer: object, data: object = None) -> st
       It is two.
     """
     if answer is None or answer is ... or str(answer).strip() in ("", "?"):
-        return f"{_how(guess)}, in place of the question mark. Then run the cell again."
+        return f"{_how(guess)} in place of the question mark, and run the cell again."
     try:
         right = guess.right if data is None or guess.measure is None else guess.measure(data)
     except Exception:  # it may be anything

@@ -83,8 +83,10 @@ def test_data_of_the_wrong_kind_is_said():
 
 @pytest.mark.parametrize("answer", ["?", " ? ", "", None, ...])
 def test_no_guess_yet_is_not_a_wrong_one(answer):
-    assert feedback("02-x", LETTERS, answer).startswith("Guess first: write one letter, a or b, in")
-    assert feedback("02-x", NUMBER, answer).startswith("Guess first: write a number, in place")
+    assert feedback("02-x", LETTERS, answer).startswith(
+        "Guess first: write one letter, a or b in place"
+    )
+    assert feedback("02-x", NUMBER, answer).startswith("Guess first: write a number in place")
 
 
 def test_what_is_not_a_choice_or_not_a_number_is_asked_for_again():
