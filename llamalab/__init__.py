@@ -7,6 +7,7 @@
     llamalab.split_lines, .load_answers, .join_fragments, .tokens_per_second
     llamalab.check("split_lines", my_function)        how is my exercise, my script, my guess?
     llamalab.hint("split_lines"), .solution(...)      a step more; the solution
+    llamalab.progress()                               which chapters are done? what is next?
     llamalab.doctor()                                 is everything there? what mends it?
     llamalab.inspector(content), .waterfall(answer), .race(answer), .time_bars([answer, ...])
     llamalab.chat_box()                               look at answers; a small chat
@@ -30,6 +31,7 @@ _MODULES = {
     ],
     "recorder": ["record"],
     "exercises.checking": ["check", "hint", "solution"],
+    "lesson.progress": ["progress"],
     "checkup.checks": ["doctor"],
     "views.inspector": ["inspector"],
     "views.waterfall": ["waterfall"],

@@ -18,7 +18,8 @@ HELP = """\
 How a large language model talks over the wire: a Jupyter lesson with a server in the box.
 
 the lesson
-  lab [FOLDER]     open the lesson in JupyterLab; what `llamalab` alone does
+  lab [FOLDER]     open your copy of the lesson in JupyterLab; `llamalab` alone does the same
+  reset CHAPTER    get a fresh chapter; your old one is kept beside it
   doctor           see whether everything is there that the lesson needs
 
 the server
@@ -33,6 +34,7 @@ examples
   llamalab                             open the lesson
   llamalab lab ~/my-lesson             ... in a folder of your own
   llamalab lab --no-browser            ... and print its address instead of opening it
+  llamalab reset 04                    start chapter 04 again
   llamalab ask "Are you listening?"
   llamalab record "Name three animals."
   llamalab doctor                      what is missing, and what mends it
@@ -111,8 +113,8 @@ def lab_arguments(parser: argparse.ArgumentParser) -> None:
         "folder",
         nargs="?",
         metavar="FOLDER",
-        help="where your copy of the lesson lives (default: ./llama-lesson; in a checkout of "
-        "the project, its own notebooks). Files you have changed are never overwritten.",
+        help="the folder with your copy of the lesson (default: llama-lesson, in the project's "
+        "folder or in this one). What you have changed or run is never overwritten.",
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="print the page's address, open nothing"
@@ -123,10 +125,27 @@ def lab_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """Open the lesson in JupyterLab, with a model server at its side. Ctrl-C stops both."""
+    """Open your copy of the lesson in JupyterLab, with a model server. Ctrl-C stops both."""
     from llamalab.lesson.jupyterlab import open_lab
 
     return open_lab(arguments.folder, arguments.port, browser=not arguments.no_browser)
+
+
+def reset_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "chapter", metavar="CHAPTER", help="its number, as in 4 or 04, or its file's name"
+    )
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="the folder with your copy of the lesson"
+    )
+
+
+def reset(arguments: argparse.Namespace) -> int:
+    """Put a fresh chapter into your copy of the lesson. The old one is kept under a new name."""
+    from llamalab.lesson.reset import reset
+
+    print(reset(arguments.chapter, arguments.folder))
+    return 0
 
 
 def question_arguments(parser: argparse.ArgumentParser) -> None:
@@ -335,6 +354,7 @@ def speed(text: str) -> float:
 
 COMMANDS = {
     "lab": (lab_arguments, lab),
+    "reset": (reset_arguments, reset),
     "doctor": (doctor_arguments, doctor),
     "ask": (question_arguments, ask),
     "record": (record_arguments, record),

@@ -32,6 +32,7 @@ from llamalab.exercises.guesses import GUESSES
 from llamalab.exercises.script_cases import SCRIPTS, ScriptCase
 from llamalab.exercises.script_judge import Judge, Run
 from llamalab.exercises.solutions import SOLUTIONS
+from llamalab.lesson.progress import remember
 
 
 def check(name: str, answer: Callable | str | object = None, data: object = None) -> None:
@@ -132,6 +133,7 @@ def _say(name: str, trouble: _Trouble) -> str:
 
 def _done(name: str, title: str, count: int, cases: str) -> str:
     _tries.pop(name, None)
+    remember(name)
     return f"OK: {title} is right in all {count} {cases}."
 
 

@@ -25,6 +25,7 @@ import zmq
 from llamalab import find
 from llamalab.errors import LlamalabError
 from llamalab.lesson.copying import FIRST_PAGE, lesson_folder, update_lesson
+from llamalab.lesson.progress import about, next_chapter
 from llamalab.standin import fetch_model
 from llamalab.standin.run import PortTaken, listen
 
@@ -34,7 +35,7 @@ SETTINGS = Path(__file__).parent / "settings"
 def open_lab(folder: str | None = None, port: int | None = None, browser: bool = True) -> int:
     """Open the lesson in JupyterLab and stay until Ctrl-C; returns the exit code.
 
-    `folder` receives a copy of the lesson (a checkout opens its own `notebooks/` without one).
+    `folder` receives a copy of the lesson, or has it already; `None` is the usual place.
     Raises `LlamalabError` where the folder, the port or the server cannot be had.
     """
     end_like_ctrl_c()
@@ -43,7 +44,7 @@ def open_lab(folder: str | None = None, port: int | None = None, browser: bool =
             need_free(port)
         lesson = lesson_folder(folder)
         with a_server() as address:
-            print(f"Lesson: {lesson}", flush=True)
+            print(f"Lesson: {lesson} ({about(lesson)})", flush=True)
             update_lesson(lesson)
             if not os.access(lesson, os.W_OK):
                 print(f"Note:   nothing can be saved in {lesson}; a copy: llamalab lab FOLDER")
@@ -195,11 +196,13 @@ class JupyterLab:
 
 def arguments(lesson: Path, port: int | None) -> list[str]:
     """JupyterLab's command line, which has the last word over the student's own configuration."""
+    chapter = next_chapter(lesson)
+    page = chapter.file if chapter else FIRST_PAGE
     args = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser"),
         f"--ServerApp.root_dir={lesson}",
         # A workspace of our own: no tabs of other work appear, and none is lost there.
-        f"--LabApp.default_url=/lab/workspaces/llamalab/tree/{FIRST_PAGE}",
+        f"--LabApp.default_url=/lab/workspaces/llamalab/tree/{page}",
         "--ServerApp.ip=127.0.0.1",
         *("--log-level=ERROR", "--LabApp.log_level=ERROR"),
     ]

@@ -1,18 +1,22 @@
 """The student's copy of the lesson is safe, whatever is written where."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from llamalab import cli
 from llamalab.errors import LlamalabError
-from llamalab.lesson import copying
+from llamalab.lesson import copying, pages
 
 NEW_PAGE = "00-start-here-new.ipynb"
 
@@ -24,12 +28,21 @@ def changed(lesson: Path, copy: Path) -> None:
     (lesson / copying.FIRST_PAGE).write_text("a newer page")
 
 
+def cells(page: Path) -> list[dict]:
+    return json.loads(page.read_text(encoding="utf-8"))["cells"]
+
+
 def files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_what_running_the_lesson_leaves_behind_is_not_copied(lesson, copy):
-    for name in ("my_answer.py", ".ipynb_checkpoints/x.ipynb", "__pycache__/generate.pyc"):
+    for name in (
+        "my_answer.py",
+        "ask_1.py",
+        ".ipynb_checkpoints/x.ipynb",
+        "__pycache__/generate.pyc",
+    ):
         (lesson / name).parent.mkdir(exist_ok=True)
         (lesson / name).write_text("")
     copying.copy_lesson(lesson, copy)
@@ -135,24 +148,125 @@ def test_a_file_that_was_there_before_the_lesson_is_kept(lesson, copy):
     assert (copy / copying.FIRST_PAGE).read_text() == "not from here"
 
 
-def test_a_page_that_was_only_looked_at_counts_as_untouched(lesson, copy):
-    page = {"cells": [{"source": "SERVER"}], "metadata": {}}
-    (lesson / copying.FIRST_PAGE).write_text(json.dumps(page))
+def test_a_page_arrives_without_outputs_and_counts(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page(ran="2"))
     copying.copy_lesson(lesson, copy)
-    looked_at = page | {"metadata": {"language_info": {"version": "3.14.2"}}}
-    (copy / copying.FIRST_PAGE).write_text(json.dumps(looked_at, indent=1))
-    (lesson / copying.FIRST_PAGE).write_text("a newer page")
+    cell = cells(copy / copying.FIRST_PAGE)[1]
+    assert (cell["source"], cell["outputs"], cell["execution_count"]) == ("1 + 1", [], None)
+
+
+def test_text_cells_arrive_locked_and_code_cells_do_not(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page())
+    copying.copy_lesson(lesson, copy)
+    text, code = cells(copy / copying.FIRST_PAGE)
+    assert text["metadata"] == {"editable": False, "deletable": False}
+    assert code["metadata"] == {}
+
+
+@pytest.mark.parametrize("chapter", sorted(copying.CHECKOUT.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_copied_chapter_is_a_valid_notebook_with_the_same_text(chapter):
+    copied = nbformat.reads(pages.for_student(chapter), as_version=4)
+    nbformat.validate(copied)
+    stored = nbformat.read(chapter, as_version=4)
+    assert [cell.source for cell in copied.cells] == [cell.source for cell in stored.cells]
+
+
+def test_scripts_and_pictures_are_copied_byte_for_byte(copy):
+    copying.copy_lesson(copying.CHECKOUT, copy)
+    names = [name for name in copying.lesson_files(copying.CHECKOUT) if ".ipynb" not in name]
+    assert "generate.py" in names
+    for name in names:
+        assert (copy / name).read_bytes() == (copying.CHECKOUT / name).read_bytes()
+
+
+def test_a_page_that_was_only_opened_counts_as_untouched(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page())
+    copying.copy_lesson(lesson, copy)
+    opened = json.loads((copy / copying.FIRST_PAGE).read_text())
+    opened["metadata"]["language_info"] = {"version": "3.14.2"}  # as JupyterLab does by itself
+    opened["cells"][1]["metadata"]["trusted"] = True
+    (copy / copying.FIRST_PAGE).write_text(json.dumps(opened, indent=2))
+    (lesson / copying.FIRST_PAGE).write_text(page("2 + 2"))
     assert copying.copy_lesson(lesson, copy) == []
-    assert (copy / copying.FIRST_PAGE).read_text() == "a newer page"
+    assert cells(copy / copying.FIRST_PAGE)[1]["source"] == "2 + 2"
 
 
-def test_a_page_that_was_run_counts_as_the_student_s(lesson, copy):
-    page = {"cells": [{"source": "SERVER", "outputs": []}]}
-    (lesson / copying.FIRST_PAGE).write_text(json.dumps(page))
+def test_a_page_that_was_run_keeps_its_outputs_and_the_newer_one_goes_beside(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page())
     copying.copy_lesson(lesson, copy)
-    (copy / copying.FIRST_PAGE).write_text(json.dumps(page).replace("[]", '["an answer"]'))
-    (lesson / copying.FIRST_PAGE).write_text("a newer page")
+    (copy / copying.FIRST_PAGE).write_text(page(ran="mine"))
+    (lesson / copying.FIRST_PAGE).write_text(page("2 + 2"))
     assert copying.copy_lesson(lesson, copy) == [NEW_PAGE]
+    assert cells(copy / copying.FIRST_PAGE)[1]["outputs"][0]["text"] == "mine"
+    assert cells(copy / NEW_PAGE)[1]["source"] == "2 + 2"
+
+
+def test_a_page_that_was_run_is_left_alone_while_the_lesson_is_the_same(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page())
+    copying.copy_lesson(lesson, copy)
+    (copy / copying.FIRST_PAGE).write_text(page(ran="mine"))
+    (lesson / copying.FIRST_PAGE).write_text(page(ran="run again by its author"))
+    assert copying.copy_lesson(lesson, copy) == []
+    assert (copy / copying.FIRST_PAGE).read_text() == page(ran="mine")
+
+
+def test_a_newer_tag_reaches_a_page_that_was_not_run(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page())
+    copying.copy_lesson(lesson, copy)
+    tagged = json.loads(page())
+    tagged["cells"][1]["metadata"]["tags"] = ["raises-exception"]
+    (lesson / copying.FIRST_PAGE).write_text(json.dumps(tagged))
+    copying.copy_lesson(lesson, copy)
+    assert cells(copy / copying.FIRST_PAGE)[1]["metadata"]["tags"] == ["raises-exception"]
+
+
+def copied_with_outputs(lesson: Path, copy: Path) -> None:
+    """A copy as it was made when copies had outputs, with the manifest of that time."""
+    shutil.copytree(lesson, copy)
+    fingerprints = {}
+    for name in copying.lesson_files(lesson):
+        content = (lesson / name).read_bytes()
+        if name.endswith(".ipynb"):
+            content = json.dumps(json.loads(content)["cells"], sort_keys=True).encode()
+        fingerprints[name] = hashlib.sha256(content).hexdigest()
+    (copy / copying.MANIFEST).write_text(json.dumps(fingerprints, indent=1))
+
+
+def test_an_untouched_page_of_an_old_copy_loses_the_outputs_of_the_lesson(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page(ran="2"))
+    copied_with_outputs(lesson, copy)
+    assert copying.copy_lesson(lesson, copy) == []
+    assert cells(copy / copying.FIRST_PAGE)[1]["outputs"] == []
+    assert files(copy) == files(lesson) | {copying.MANIFEST}
+
+
+def test_an_untouched_page_of_an_old_copy_is_updated(lesson, copy, page):
+    (lesson / copying.FIRST_PAGE).write_text(page(ran="2"))
+    copied_with_outputs(lesson, copy)
+    (lesson / copying.FIRST_PAGE).write_text(page("2 + 2", ran="4"))
+    assert copying.copy_lesson(lesson, copy) == []
+    assert cells(copy / copying.FIRST_PAGE)[1]["source"] == "2 + 2"
+
+
+@pytest.mark.parametrize("mine", [{"ran": "mine"}, {"code": "1 + 2", "ran": "3"}])
+def test_what_a_student_did_in_an_old_copy_is_kept(lesson, copy, page, mine):
+    (lesson / copying.FIRST_PAGE).write_text(page(ran="2"))
+    copied_with_outputs(lesson, copy)
+    (copy / copying.FIRST_PAGE).write_text(page(**mine))
+    (lesson / copying.FIRST_PAGE).write_text(page("2 + 2"))
+    assert copying.copy_lesson(lesson, copy) == [NEW_PAGE]
+    assert (copy / copying.FIRST_PAGE).read_text() == page(**mine)
+
+
+def test_the_day_a_copy_was_made_stays_when_it_is_updated(lesson, copy):
+    copying.copy_lesson(lesson, copy)
+    assert copying.made_on(copy) == date.today()
+    manifest = json.loads((copy / copying.MANIFEST).read_text()) | {"made": "2026-03-01"}
+    (copy / copying.MANIFEST).write_text(json.dumps(manifest))
+    (lesson / copying.FIRST_PAGE).write_text("a newer page")
+    copying.copy_lesson(lesson, copy)
+    assert (copy / copying.FIRST_PAGE).read_text() == "a newer page"
+    assert copying.made_on(copy) == date(2026, 3, 1)
 
 
 def test_a_page_the_student_deleted_comes_back(lesson, copy):
@@ -175,11 +289,11 @@ def test_a_copy_that_fails_half_way_leaves_the_old_file(lesson, copy, monkeypatc
     copying.copy_lesson(lesson, copy)
     (lesson / copying.FIRST_PAGE).write_text("a newer page")
 
-    def full_disk(source, part):
+    def full_disk(part, content):
         part.write_text("a ne")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(copying.shutil, "copyfile", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         copying.copy_lesson(lesson, copy)
     assert (copy / copying.FIRST_PAGE).read_text() == "page one"
@@ -192,8 +306,8 @@ def test_a_copy_that_is_killed_goes_on_the_next_time(lesson, copy, when):
     (lesson / "a.ipynb").write_text("page a")
     code = (
         "import os, sys; from pathlib import Path; from llamalab.lesson import copying\n"
-        "def put(source, target):\n"
-        f"    {'whole(source, target)' if when == 'after' else 'half(target)'}\n"
+        "def put(content, target):\n"
+        f"    {'whole(content, target)' if when == 'after' else 'half(target)'}\n"
         "    os._exit(9)\n"
         "def half(target):\n"
         "    target.with_name(copying.PART + '0').write_text('pa')\n"
@@ -267,10 +381,24 @@ def test_an_installed_lesson_goes_to_llama_lesson(lesson, tmp_path, monkeypatch)
     assert copying.lesson_folder() == (tmp_path / "llama-lesson").resolve()
 
 
-def test_a_checkout_opens_its_own_notebooks():
-    assert copying.lesson_folder() == copying.CHECKOUT
-    assert copying.lesson_folder(str(copying.CHECKOUT)) == copying.CHECKOUT
-    assert not (copying.CHECKOUT / copying.MANIFEST).exists()
+def test_in_a_checkout_the_copy_is_at_its_top_where_git_ignores_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    top = copying.CHECKOUT.parent
+    assert copying.find_folder() == top / "llama-lesson"
+    assert "/llama-lesson/" in (top / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_checkout_s_own_notebooks_are_opened_as_they_are_by_their_name():
+    lesson = copying.lesson_folder(str(copying.CHECKOUT))
+    assert lesson == copying.CHECKOUT
+    copying.update_lesson(lesson)
+    assert not copying.is_copy(lesson)
+
+
+def test_inside_a_copy_the_same_copy_is_found(lesson, copy, monkeypatch):
+    copying.copy_lesson(lesson, copy)
+    monkeypatch.chdir(copy)
+    assert copying.lesson_folder() == copy.resolve()
 
 
 def test_the_lesson_is_not_copied_into_itself():
@@ -299,10 +427,10 @@ def test_a_file_where_a_folder_has_to_be_is_named(lesson, copy, monkeypatch):
 def test_a_full_disk_is_said_with_its_cure(lesson, copy, monkeypatch):
     monkeypatch.setattr(copying, "PACKAGED", lesson)
 
-    def full_disk(source, part):
+    def full_disk(part, content):
         raise OSError(28, "No space left on device", str(part))
 
-    monkeypatch.setattr(copying.shutil, "copyfile", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(LlamalabError, match="Why: No space left on device\n  Do:  make room"):
         copying.update_lesson(copy)
 
@@ -313,4 +441,4 @@ def test_the_lesson_s_names_are_one_on_every_system():
     assert len({name.lower() for name in names}) == len(names) > 5
     for name in names:
         assert re.fullmatch(r"(images/)?[a-z0-9][a-z0-9_-]*\.[a-z]+", name), name
-        assert not re.search(r"-new(-\d+)?\.|^(con|prn|aux|nul)\.", name), name
+        assert not re.search(r"-(new|old)(-\d+)?\.|^(con|prn|aux|nul)\.", name), name

@@ -15,7 +15,7 @@ from tiny_server import tiny_server, whole
 
 from llamalab import cli, find
 from llamalab.errors import LlamalabError
-from llamalab.lesson import jupyterlab
+from llamalab.lesson import copying, jupyterlab, progress
 
 
 @pytest.fixture
@@ -139,6 +139,15 @@ def test_jupyterlab_gets_our_settings_before_the_student_s(monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
     path = jupyterlab.environment("http://127.0.0.1:1", "runtime")["JUPYTER_CONFIG_PATH"]
     assert path.split(os.pathsep) == [str(jupyterlab.SETTINGS), "theirs"]
+
+
+def test_jupyterlab_opens_the_chapter_at_which_to_continue(copy, monkeypatch):
+    copy.mkdir(parents=True)
+    assert "/tree/00-start-here.ipynb" in " ".join(jupyterlab.arguments(copy, None))
+    (copy / copying.MANIFEST).write_text("{}")
+    monkeypatch.chdir(copy)
+    progress.remember("who_answered")
+    assert "/tree/01-raw-bytes.ipynb" in " ".join(jupyterlab.arguments(copy, None))
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts(capsys, copy):
