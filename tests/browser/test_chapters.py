@@ -108,6 +108,22 @@ def test_chapter_1_runs_from_the_menu_and_shows_the_bytes(page, lab, artefacts):
             assert "error" not in [output["output_type"] for output in cell["outputs"]]
 
 
+def test_the_lesson_s_text_is_not_changed_by_accident(page, artefacts):
+    open_notebook(page, FIRST)
+    before = [(cell["cell_type"], source(cell)) for cell in cells(page)]
+    text = page.locator(".jp-RenderedMarkdown:visible p").first
+    text.dblclick()
+    page.keyboard.type("oops")
+    text.click()
+    page.keyboard.press("Enter")
+    page.keyboard.type("oops")
+    page.keyboard.press("Escape")
+    page.keyboard.type("ddx")
+    page.screenshot(path=artefacts / "locked-text.png")
+    assert [(cell["cell_type"], source(cell)) for cell in cells(page)] == before
+    expect(page.locator(".jp-MarkdownCell .jp-InputArea-editor:visible")).to_have_count(0)
+
+
 @pytest.fixture(scope="module")
 def desk(browser, lab):
     """One page for all chapters, one after the other."""

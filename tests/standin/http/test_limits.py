@@ -79,8 +79,9 @@ def error_in(answer: bytes) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["error"]
 
 
-def test_the_readme_tells_these_limits():
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_page_for_developers_tells_these_limits():
+    page = Path(__file__).parents[3] / ".github" / "CONTRIBUTING.md"
+    told = page.read_text(encoding="utf-8")
     for said in (
         f"| {limits.MAX_BODY >> 20} MiB a request |",
         f"| {limits.MAX_HEAD >> 10} KiB of headers |",
@@ -90,7 +91,7 @@ def test_the_readme_tells_these_limits():
         f"| {limits.HEAD_TIME} s for the headers to arrive, {limits.BODY_TIME} s for the rest |",
         f"| {limits.IDLE_TIME} s without a request, {limits.UNREAD_TIME} s without reading",
     ):
-        assert said in readme
+        assert said in told
 
 
 # ---- bodies
