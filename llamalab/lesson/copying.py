@@ -17,6 +17,7 @@ PACKAGED = Path(__file__).parent / "notebooks"  # the notebooks in an installed 
 CHECKOUT = Path(__file__).parents[2] / "notebooks"  # the notebooks in a checkout
 DEFAULT_FOLDER = "llama-lesson"
 FIRST_PAGE = "00-start-here.ipynb"
+FOR_INSTRUCTORS = "instructors.md"  # beside the chapters, but not in a student's copy
 OTHER_FOLDER = "name another folder: llamalab lab FOLDER"
 MANIFEST = ".llamalab.json"  # in the student's folder: when it was made, and what was copied
 PART = ".llamalab-part-"  # in front of the name of what is being written there
@@ -168,12 +169,13 @@ def write_manifest(folder: Path, copied: dict[str, str]) -> None:
 
 
 def lesson_files(source: Path) -> list[str]:
-    """The lesson's files, as "images/lesson.png"; not what running it leaves behind."""
+    """The files for students, as "images/lesson.png"; not what running them leaves behind."""
     files = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
     return sorted(
         path.as_posix()
         for path in files
-        if not any(part.startswith((".", "my_", "ask_", "__pycache__")) for part in path.parts)
+        if path.name != FOR_INSTRUCTORS
+        and not any(part.startswith((".", "my_", "ask_", "__pycache__")) for part in path.parts)
     )
 
 

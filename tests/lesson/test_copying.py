@@ -49,6 +49,12 @@ def test_what_running_the_lesson_leaves_behind_is_not_copied(lesson, copy):
     assert files(copy) == {copying.FIRST_PAGE, "images/tape.svg", copying.MANIFEST}
 
 
+def test_what_is_for_instructors_is_not_in_the_student_s_copy(copy):
+    assert (copying.CHECKOUT / copying.FOR_INSTRUCTORS).is_file()
+    copying.copy_lesson(copying.CHECKOUT, copy)
+    assert not (copy / copying.FOR_INSTRUCTORS).exists()
+
+
 def test_the_newer_page_beside_the_student_s_is_spoken_of_once(lesson, copy):
     changed(lesson, copy)
     assert copying.copy_lesson(lesson, copy) == [NEW_PAGE]
