@@ -37,14 +37,86 @@ class Guess(NamedTuple):
     near: float = 0
 
 
+def _longest(record: dict) -> str:
+    """The letter of the longest part of an answer's time; a missing key means zero."""
+    keys = {"a": "load_duration", "b": "prompt_eval_duration", "c": "eval_duration"}
+    return max(keys, key=lambda letter: record.get(keys[letter], 0))
+
+
 GUESSES: dict[str, Guess] = {
+    "00-how-many": Guess(
+        "How many records did the server send for your answer?",
+        {
+            "a": "one: the sentence",
+            "b": "one for each word or less",
+            "c": "more than one for each word",
+        },
+        "c",
+        "A record holds a fragment of the text. Often that is one word, but a long word may need "
+        "several, and a comma or a full stop has its own.",
+        measure=lambda answer: (
+            "a"
+            if len(answer.records) == 1
+            else "b"
+            if len(answer.records) <= len(answer.split())
+            else "c"
+        ),
+    ),
+    "00-who": Guess(
+        "You asked for mistral. Which model wrote your answer?",
+        {"a": "mistral", "b": "another model", "c": "the record does not say"},
+        "b",
+        "The server decides which model answers, and each record names it under the key model.",
+        measure=lambda record: (
+            "c" if "model" not in record else "a" if record["model"].startswith("mistral") else "b"
+        ),
+    ),
+    "01-json": Guess(
+        "response.json() reads the body as JSON. What does it give you here?",
+        {"a": "one dictionary", "b": "a list of dictionaries", "c": "an error"},
+        "c",
+        "The body is not one JSON object but many, one after another.",
+    ),
     "02-how-many": Guess(
-        "You split the text of the answer at each newline. How many pieces do you get?",
+        "You split the text at each newline. How many pieces do you get?",
         {},
         15,
         "`split` cuts at each newline, and the text ends with one. So there is one piece more "
         "than newlines. The last piece is empty.",
         measure=lambda text: text.count("\n") + 1,
+    ),
+    "02-bytes": Guess(
+        "café! has five characters. How many bytes are these in UTF-8?",
+        {},
+        6,
+        "The letter é needs two bytes, each of the other four characters needs one.",
+    ),
+    "03-which-json": Guess(
+        "How many of these five texts are JSON?",
+        {},
+        2,
+        'Only {"done": true} and null. JSON writes true with a small letter and uses double '
+        "quotes. A comma before the last bracket is not allowed.",
+    ),
+    "03-where-time": Guess(
+        "Which of the three took longest for your answer?",
+        {"a": "loading the model", "b": "reading the prompt", "c": "writing the answer"},
+        "a",
+        "The last record says so: load_duration, prompt_eval_duration and eval_duration.",
+        measure=_longest,
+    ),
+    "04-one-record": Guess(
+        "The loop gets one record with done: true. What does it print?",
+        {"a": "the whole text", "b": "only an empty line", "c": "an error"},
+        "b",
+        "The loop prints the text of a record only if its done is False.",
+    ),
+    "05-how-many": Guess(
+        "The server is off. How many lines does Python print?",
+        {"a": "one", "b": "about ten", "c": "more than thirty"},
+        "c",
+        "requests calls other libraries, and the traceback shows every step of them all.",
+        measure=lambda lines: "a" if len(lines) < 5 else "b" if len(lines) <= 30 else "c",
     ),
     "07-my-name": Guess(
         "You tell the model your name. Then you ask for it in a new request. Does the model know?",
