@@ -37,6 +37,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# What a chapter says about itself, and its cells about themselves: written by hand, so kept.
+OWN = "lesson"
 CELL_METADATA = {"slideshow", "speaker", "tags"}
 
 # A view's living half: a number that is new in each run, and leads nowhere without its kernel.
@@ -94,7 +96,8 @@ def keep_live_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Leave only what is the same on every machine."""
-    notebook.metadata = nbformat.from_dict(METADATA)
+    own = {key: notebook.metadata[key] for key in {OWN} & notebook.metadata.keys()}
+    notebook.metadata = nbformat.from_dict(METADATA | own)
     for cell in notebook.cells:
         for key in cell.metadata.keys() - CELL_METADATA:
             del cell.metadata[key]
