@@ -1,91 +1,70 @@
-# part 1: what it does, and what it needs
-"""Ask a model: python generate.py "Are you listening?" (server: OLLAMA_HOST, or this machine)."""
+"""Ask a model: python generate.py "Are you listening?"
+
+The server is the one in OLLAMA_HOST. If that is not set, it is Ollama on this computer.
+"""
 
 import json
 import os
+import re
 import sys
 
 import requests
 
 MODEL = "mistral"
+USAGE = 'usage: python generate.py "your prompt"'
 
 
-# part 2: where the server is
 def server_address(host):
-    """Make a whole address of a host, host:port, :port, http://... or nothing (this machine)."""
-    host = host.strip(" '\"")
-    if "://" not in host:
-        name, _, port = host.partition(":")
-        host = f"http://{name or '127.0.0.1'}:{port or 11434}"
+    """Return the URL for a host, a host:port or a URL; a key may be in it (user:key@host)."""
+    if not host.startswith(("http://", "https://")):
+        host = f"http://{host}" if re.search(r":\d+$", host) else f"http://{host}:11434"
+    if not re.fullmatch(r"https?://([^/@]+@)?[\w.-]+(:\d+)?(/\S*)?", host):
+        raise RuntimeError("OLLAMA_HOST must be a host, host:port, or http://host:port.")
     return host.replace("//0.0.0.0", "//127.0.0.1").rstrip("/")
 
 
-# part 3: post the prompt
-def post(server, prompt):
-    """Post the prompt; hand out each line of the answer as soon as it is here."""
+def ask(server, prompt):
+    """Print the fragments as they arrive. Raise an error if the answer is not complete."""
     if "//127.0.0.1" in server or "//localhost" in server:
-        os.environ["no_proxy"] = "127.0.0.1,localhost"  # what stays here is not for a proxy
+        os.environ["no_proxy"] = "127.0.0.1,localhost"  # no proxy for this computer
     url = f"{server}/api/generate"
     json_data = {"model": MODEL, "prompt": prompt}
-    with requests.post(url, json=json_data, stream=True, timeout=(5, 330)) as response:
-        yield from response.iter_lines(chunk_size=None)
-
-
-# part 4: a line becomes a record
-def load_answer(json_line):
-    """Turn a line into a dictionary; say what an error record says."""
-    answer = json.loads(json_line)
-    if not isinstance(answer, dict):
-        raise ValueError("a record is a dictionary")
-    if "error" in answer:
-        raise RuntimeError(f"The server says: {answer['error']}")
-    return answer
-
-
-# part 5: print the fragments
-def print_answer(json_lines):
-    """Print each fragment as it arrives; the last record has to be done."""
     answer = {}
-    for answer in map(load_answer, json_lines):
-        print(answer["response"] or "", end="", flush=True)
+    with requests.post(url, json=json_data, stream=True, timeout=(5, 330)) as response:
+        for json_line in response.iter_lines(chunk_size=None):
+            answer = json.loads(json_line)
+            if "error" in answer:
+                raise RuntimeError(f"The server says: {answer['error']}")
+            print(answer["response"] or "", end="", flush=True)
     if not answer.get("done"):
-        raise RuntimeError("The answer stopped before its end.")
+        raise RuntimeError("The answer stopped before its end. Try again.")
+    print()
 
 
-# part 6: what went wrong, in one sentence
-def explain(error, server):
-    """Say what happened, and what to do about it."""
-    if isinstance(error, RuntimeError):
-        return str(error)
-    if not isinstance(error, requests.ConnectionError) or "Read timed out" in str(error):
-        return f"No whole answer from {server}: is it a model server? Ask again."
-    return f"No server at {server}: start Ollama or `llamalab serve`, or point OLLAMA_HOST to one."
-
-
-# part 7: ask, and end well
-def ask(server, prompt):
-    """Print the answer; return the exit code: 0 answered, 1 trouble, 130 Ctrl-C."""
+def main():
+    """Ask, and return the exit code: 0 success, 1 error, 2 wrong usage, 130 Ctrl-C."""
+    arguments = sys.argv[1:]
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if len(arguments) != 1:
+        print(USAGE, file=sys.stderr)
+        return 2
     try:
-        print_answer(post(server, prompt))
+        ask(server_address(os.environ.get("OLLAMA_HOST") or "127.0.0.1"), arguments[0])
+        return 0
     except KeyboardInterrupt:
         return 130
-    except (requests.RequestException, RuntimeError, ValueError, KeyError) as error:
-        print("\n" + explain(error, server), file=sys.stderr)
-        return 1
-    print()
-    return 0
-
-
-# part 8: the command line
-def main(arguments):
-    """Answer the one prompt; with none, or with several, say how the script is used."""
-    help = arguments in (["-h"], ["--help"])
-    if help or len(arguments) != 1:
-        print('usage: python generate.py "your prompt"', file=sys.stdout if help else sys.stderr)
-        return 0 if help else 2
-    return ask(server_address(os.environ.get("OLLAMA_HOST", "")), arguments[0])
+    except RuntimeError as error:
+        problem = error
+    except requests.ConnectionError:
+        problem = "No server answers. Start Ollama or `llamalab serve`, or set OLLAMA_HOST."
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        problem = "The answer stopped, or it is not from a model server. Look at OLLAMA_HOST."
+    print(f"\n{problem}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # a console that lacks a character prints "?"
-    sys.exit(main(sys.argv[1:]))
+    sys.stdout.reconfigure(errors="replace")  # print "?" for characters the console cannot show
+    sys.exit(main())

@@ -11,6 +11,8 @@ and the student writes a letter, a number or a text in place of the question mar
 from collections.abc import Callable
 from typing import NamedTuple
 
+from llamalab.client import Answer
+
 
 class Guess(NamedTuple):
     """One question, and what is right.
@@ -43,6 +45,12 @@ def _longest(record: dict) -> str:
     return max(keys, key=lambda letter: record.get(keys[letter], 0))
 
 
+def _pieces(answer: Answer) -> str:
+    """The letter for an answer of one record, of one for each word or less, or of more."""
+    records = len(answer.records)
+    return "a" if records == 1 else "b" if records <= len(answer.split()) else "c"
+
+
 GUESSES: dict[str, Guess] = {
     "00-how-many": Guess(
         "How many records did the server send for your answer?",
@@ -54,13 +62,7 @@ GUESSES: dict[str, Guess] = {
         "c",
         "A record holds a fragment of the text. Often that is one word, but a long word may need "
         "several, and a comma or a full stop has its own.",
-        measure=lambda answer: (
-            "a"
-            if len(answer.records) == 1
-            else "b"
-            if len(answer.records) <= len(answer.split())
-            else "c"
-        ),
+        measure=_pieces,
     ),
     "00-who": Guess(
         "You asked for mistral. Which model wrote your answer?",
