@@ -20,13 +20,14 @@ from typing import Any
 CSS = (Path(__file__).parent / "views.css").read_text(encoding="utf-8")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; a hatch each besides.
+# As in the lesson's pictures: what each part of an answer's time is called, its paper, its edge.
 INK = {
-    "load": ("#E69F00", "//"),
-    "prompt": ("#56B4E9", ".."),
-    "generation": ("#009E73", ""),
-    "rest": ("#BBBBBB", "xx"),
+    "load": ("load", "#fde8cf", "#9a4a00"),
+    "prompt": ("read", "#d7eaf7", "#00548c"),
+    "generation": ("write", "#d8f0e6", "#00634a"),
+    "rest": ("rest", "#efefe9", "#5a5a5a"),
 }
+PAPER, TEXT, SMALL = "#fbfbf8", "#1b1b1b", "#5a5a5a"
 
 
 class View:
@@ -195,10 +196,16 @@ def player(
         readout=readout,
         layout={"flex": "1 1 260px", "width": "auto"},
     )
-    toggle = ipywidgets.ToggleButton(description="▶ Play", layout={"width": "110px"})
+    toggle = ipywidgets.ToggleButton(
+        description="▶ Play", tooltip=f"Play or pause: {label}", layout={"width": "100px"}
+    )
     back, forth, start = (
-        ipywidgets.Button(description=text, layout={"width": "90px"})
-        for text in ("◀ Back", "Next ▶", "|◀ Start")
+        ipywidgets.Button(description=text, tooltip=f"{tip}: {label}", layout={"width": "80px"})
+        for text, tip in (
+            ("◀ Back", "One step back"),
+            ("Next ▶", "One step on"),
+            ("|◀ Start", "To the start"),
+        )
     )
     ipywidgets.jslink((play, "value"), (slider, "value"))
     ipywidgets.jslink((toggle, "value"), (play, "playing"))
@@ -228,11 +235,12 @@ def player(
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]]:
-    """A matplotlib figure (inches) and its axes; afterwards the PNG is in the buffer.
+def drawing(title: str, width: float, height: float) -> Iterator[tuple[Any, io.BytesIO]]:
+    """The axes of a matplotlib figure (inches), time to the right; afterwards the PNG is in the
+    buffer.
 
-    White like paper, so that it can be read in a dark theme, and as wide as a page of JupyterLab
-    when 6.8 inches wide: the letters are then large; nobody's own style plays in, and
+    Light like paper, so that it can be read in a dark theme, and as wide as a page of JupyterLab
+    when 7.2 inches wide: the letters are then large. The user's own style plays no part, and
     nothing of matplotlib's state is changed. Few colours make a small file.
     """
     import matplotlib.style
@@ -243,17 +251,33 @@ def drawing(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]
     buffer = io.BytesIO()
     with matplotlib.style.context("default"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands there: no news
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
         axes = FigureCanvasAgg(figure).figure.subplots()
-        for side in ("top", "right"):
+        axes.set_facecolor(PAPER)
+        axes.set_title(title, loc="left", fontsize=12, weight="bold", color=TEXT, parse_math=False)
+        for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-        yield figure, axes, buffer
+        axes.plot(1, 0, ">", color=TEXT, transform=axes.transAxes, clip_on=False)  # time's arrow
+        axes.tick_params(axis="x", colors=SMALL, labelsize=10)
+        axes.tick_params(axis="y", colors=TEXT, labelsize=11, length=0)
+        axes.set_xlabel("seconds", fontsize=11, color=SMALL, loc="right")
+        yield axes, buffer
         figure.savefig(large := io.BytesIO(), dpi=130, format="png")
     Image.open(large).convert("RGB").quantize(64).save(buffer, "png", optimize=True)
 
 
-def draw_bar(axes: Any, part: str, rows: Any, width: Any, height: float, left: Any, label: str):
-    """Bars for a part of an answer's time, in its colour and hatch."""
-    ink, hatch = INK[part]
-    style = {"color": ink, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.5}
-    axes.barh(rows, width, height, left, label=label, **style)
+def draw_part(
+    axes: Any, part: str, spent: float, at: float, room: float, said: float | None, row: float = 0
+) -> None:
+    """A part of an answer's time, from `at` (seconds), in its colour.
+
+    Where there is room (the picture is `room` seconds wide), its name is in it, and how long it
+    took: what the answer says (`said`), or else what is seen (`spent`).
+    """
+    name, paper, edge = INK[part]
+    axes.barh(row, spent, 0.72, at, color=paper, edgecolor=edge, linewidth=1.4)
+    if spent > room / 11:
+        text = {"ha": "center", "va": "center", "clip_on": True}
+        axes.text(at + spent / 2, row - 0.13, name, fontsize=11, color=TEXT, **text)
+        took = seconds(spent if said is None else said)
+        axes.text(at + spent / 2, row + 0.17, took, fontsize=9.5, color=SMALL, **text)

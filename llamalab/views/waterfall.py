@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from statistics import median
-from textwrap import fill
 from typing import Any
 
 from llamalab.errors import shorten
@@ -95,45 +94,55 @@ class Waterfall(base.View):
         came = self.answer.came
         if came is None:
             return None
-        count = len(came)
-        labelled = count <= LABELLED
-        height = 1.5 + 0.22 * count if labelled else 4
-        with base.drawing(6.8, height) as (figure, axes, png):
-            self._draw_bars(axes, came)
-            if labelled:
-                names = [self._row(i)[-1] for i in range(count)]
-                axes.set_yticks(range(count), names, parse_math=False, fontsize=11)
-            else:
-                axes.set_ylabel("record, from 0 to the last", fontsize=12)
-            axes.set_ylim(count - 0.4, -0.8 if labelled else -0.06 * count)
-            axes.set_xlim(0, (came[-1] or 1) * 1.02)
-            since = "the question" if self.answer.timed_from_question else "the first record"
-            axes.set_xlabel(f"seconds after {since}", fontsize=12)
-            axes.set_title(fill(self._timing(), 72), fontsize=11, loc="left", parse_math=False)
-            if axes.get_legend_handles_labels()[0]:
-                style = {"ncols": 4, "frameon": False, "fontsize": 10, "columnspacing": 1.2}
-                figure.legend(loc="outside lower center", **style)
+        rows = len(came) if len(came) <= LABELLED else 12  # of boxes below the bar
+        room = (came[-1] or 1) * 1.16  # to the right of the last box stand its words
+        model = self.answer.records[0].get("model", "")
+        title = f"{model}: when each fragment came" if model else "when each fragment came"
+        with base.drawing(title, 7.2, 1.5 + 0.24 * rows) as (axes, png):
+            axes.set_xlim(0, room)
+            axes.set_ylim(1 + 0.4 * rows, -0.5)
+            axes.set_yticks([])
+            self._draw_bar(axes, came, room)
+            self._draw_fragments(
+                axes, came, [0.75 + 0.4 * rows * i / len(came) for i in range(len(came))]
+            )
+            if not self.answer.timed_from_question:
+                axes.set_xlabel("seconds after the first record", loc="right")
         return png.getvalue()
 
-    def _draw_bars(self, axes: Any, came: list[float]) -> None:
-        """The wait for the first record in its parts, then a bar from each record to the next."""
-        colour, _ = base.INK["generation"]
-        thick = 0.7 if len(came) <= LABELLED else max(2.0, len(came) / 40)  # in records
+    def _draw_bar(self, axes: Any, came: list[float], room: float) -> None:
+        """The parts of the answer's time, in their order."""
         at = 0.0
-        for part in ("load", "prompt", REST):
-            share = self.parts[part] or 0
-            share = min(share, came[0] - at) if part != REST else came[0] - at
+        for part in ("load", "prompt", REST, "generation"):
+            until = came[0] if part != "generation" else came[-1]
+            share = until - at
+            if part in ("load", "prompt"):
+                share = min(self.parts[part] or 0, share)
             if share > 0:
-                label = f"{part} {base.seconds(self.parts[part] or share)}"
-                base.draw_bar(axes, part, 0, share, thick, at, label)
+                base.draw_part(axes, part, share, at, room, self.parts[part])
                 at += share
-        label = f"generation {base.seconds(self.parts['generation'])}"
-        if self.parts["generation"] is None:
-            label = "from record to record"
-        ends = [max(end, start + came[-1] / 300) for start, end in pairwise(came)]
-        points = max(1.5, min(13.5, 250 / len(came)))  # one collection: 10,000 bars would take long
-        axes.hlines(range(1, len(came)), came[:-1], ends, colors=colour, linewidth=points)
-        axes.barh(0, 0, color=colour, label=label)  # for the legend: in the order of time
+
+    def _draw_fragments(self, axes: Any, came: list[float], places: list[float]) -> None:
+        """Below the bar, a box from each record to the next, with the words it brought."""
+        _, paper, edge = base.INK["generation"]
+        starts = [came[0], *came[:-1]]  # of the first one, the time before it is in the bar
+        style = {"va": "center", "fontsize": 10.5, "color": base.TEXT, "parse_math": False}
+        if len(came) > LABELLED:  # one collection: 10,000 boxes would take long
+            axes.hlines(places, starts, came, colors=edge, linewidth=2.5)
+        else:
+            least = (came[-1] or 1) / 150
+            for i, (start, stop, place) in enumerate(zip(starts, came, places, strict=True)):
+                left = min(start, stop - least)
+                axes.barh(place, stop - left, 0.3, left, color=paper, edgecolor=edge, lw=1.1)
+                axes.text(stop, place, f" {self._row(i)[-1]}", ha="left", **style)
+        first = came[self.answer.first]
+        moments = [(self.answer.first, f"the first text: {base.seconds(first)}  ")]
+        if len(came) > 1:
+            last = "the end" if self.answer.last else "the last record"
+            moments.append((-1, f"{last}: {base.seconds(came[-1])}  "))
+        for i, words in moments:
+            if starts[i] > came[-1] / 4:  # else there is no room for them
+                axes.text(starts[i], places[i], words, ha="right", weight="bold", **style)
 
     def build(self) -> Any:
         return base.card(self._png, self.text(), label=f"Waterfall of an answer. {self.summary()}")

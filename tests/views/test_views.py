@@ -15,7 +15,7 @@ import llamalab
 from llamalab import chat_box, inspector, race, time_bars, waterfall
 from llamalab.errors import LlamalabError
 from llamalab.standin.answers.recordings import FOLDER
-from llamalab.views.base import WIDGET
+from llamalab.views.base import PAPER, WIDGET
 
 NAME = "mistral-are-you-listening"
 CONTENT = (FOLDER / f"{NAME}.ndjson").read_bytes().partition(b"\n")[2]
@@ -119,10 +119,11 @@ def test_what_is_no_answer_is_said_in_a_sentence(x):
 
 
 @pytest.mark.parametrize("view", [waterfall, lambda x: time_bars([x])])
-def test_a_picture_is_small_and_white(view):
+def test_a_picture_is_small_and_light(view):
     png = view(said(" word", created_at=f"2026-01-01T00:00:{i:02}Z") for i in range(30)).picture()
     assert len(png) < 60_000
-    assert Image.open(BytesIO(png)).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    corner = Image.open(BytesIO(png)).convert("RGB").getpixel((0, 0))
+    assert "#{:02x}{:02x}{:02x}".format(*corner) == PAPER
 
 
 def test_drawing_changes_no_setting_of_matplotlib():
