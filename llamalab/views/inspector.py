@@ -13,9 +13,11 @@ from llamalab.errors import BadAnswer, LlamalabError, shorten
 from llamalab.views import base
 from llamalab.wire import fragment_of, load_record
 
-AROUND = 60  # bytes of the tape before and after the current line
 LONG = 400  # bytes of a line, characters of a text: of more, the middle is left out
-LINES = 2  # before and after the current one
+OTHER = 120  # bytes of a line that is not the current one
+NEAR = 200  # bytes: of a line longer than this, fewer neighbours are shown
+# The string that carries a fragment, as it is written in a line (RFC 8259, section 7).
+STRING = re.compile(rb'"(?:response|content)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> base.View:
@@ -98,46 +100,76 @@ class Inspector(base.View):
         )
 
     def panes(self, i: int) -> list[str]:
-        """The four panes, as HTML, with line `i` marked in each."""
+        """The four panes, as HTML; line `i` is marked in each, and in the line its fragment."""
         start, end = self.starts[i], self.starts[i + 1]
         where = f"bytes {start:,} to {end - 1:,} of {len(self.content):,}"
         if self.cuts:
             where += f", chunk {self._chunk(i)} of {len(self.cuts) + 1:,}"
         number = f"line {i + 1:,} of {len(self.lines):,}, cut at each newline"
+        record, brings = "json.loads of this line", 'the fragments so far, "".join'
+        if not isinstance(self.records[i], dict):
+            record = "this line is not one"
+        if not self.fragments[i]:
+            brings += "; this line brings no text"
         return [
-            _pane("1 Bytes", where, "ll-tape", self._tape(start, end)),
+            '<div class="ll-panes">',
+            _pane("1 Bytes", where, "ll-mono ll-tape", self._tape(i)),
             _pane("2 Lines", number, "ll-mono ll-lines", self._lines(i)),
-            _pane("3 Record", "json.loads of this line", "ll-mono ll-record", self._record_pane(i)),
-            _pane("4 Text", 'the fragments so far, "".join', "ll-text", self._text_pane(i)),
+            _pane("3 Record", record, "ll-mono ll-record", self._record_pane(i)),
+            _pane("4 Text", brings, "ll-text", self._text_pane(i)),
+            "</div>",
         ]
 
-    def _tape(self, start: int, end: int) -> str:
-        before, after = max(0, start - AROUND), min(len(self.content), end + AROUND)
-        pieces = ["… " if before else "", self._bytes(before, start), "<mark>"]
-        if end - start <= LONG:
-            pieces.append(self._bytes(start, end))
-        else:
-            half = LONG // 2
-            left_out = f" … {end - start - LONG:,} bytes … "
-            pieces += [self._bytes(start, start + half), left_out, self._bytes(end - half, end)]
-        pieces += ["</mark>", self._bytes(end, after), " …" if after < len(self.content) else ""]
-        return "".join(pieces)
+    def _near(self, i: int) -> range:
+        """The lines to show around a line: as many as have room beside it."""
+        around = 2 if len(self.lines[i]) <= NEAR else 1
+        return range(max(0, i - around), min(len(self.lines), i + around + 1))
 
-    def _bytes(self, start: int, end: int) -> str:
-        """A piece of the tape, with a flag where a chunk begins."""
-        first, last = bisect_left(self.cuts, start), bisect_left(self.cuts, end)
-        edges = pairwise([start, *self.cuts[first:last], end])
-        flags = ["", *(f'<b class="ll-cut">chunk {i + 2}</b>' for i in range(first, last))]
-        pieces = (
-            flag + _tape_of(self.content[i:j]) for flag, (i, j) in zip(flags, edges, strict=True)
-        )
+    def _tape(self, i: int) -> str:
+        """The bytes, wrapped at each record."""
+        rows = []
+        for k in self._near(i):
+            if abs(k - i) < 2:
+                shown = self._bytes_of_line(k, k == i)
+                rows.append(f"<div>{f'<mark>{shown}</mark>' if k == i else shown}</div>")
+        return "".join(rows)
+
+    def _bytes_of_line(self, k: int, now: bool) -> str:
+        start, end = self.starts[k], self.starts[k + 1]
+        first, last = _fragment_in(self.lines[k], self.fragments[k]) if now else (0, 0)
+        marked, most = range(start + first, start + last), LONG if now else OTHER
+        if end - start <= most:
+            return self._bytes(start, end, marked)
+        half = most // 2
+        gap = f'<i class="ll-gap">{end - start - most:,} more bytes</i>'
+        return self._bytes(start, start + half, marked) + gap + self._bytes(end - half, end, marked)
+
+    def _bytes(self, start: int, end: int, marked: range) -> str:
+        """A piece of a line, with its fragment marked, and an edge where a chunk begins."""
+        cuts = self.cuts[bisect_left(self.cuts, start) : bisect_left(self.cuts, end)]
+        ends = (edge for edge in (marked.start, marked.stop) if start < edge < end)
+        pieces = []
+        for a, b in pairwise(sorted({start, end, *cuts, *ends})):
+            if a in cuts:
+                label = f"chunk {bisect_right(self.cuts, a) + 1:,}"
+                pieces.append(f'<b class="ll-cut" data-chunk="{label}" title="{label}"></b>')
+            shown = _tape_of(self.content[a:b])
+            pieces.append(_marked(shown) if a in marked else shown)
         return "".join(pieces)
 
     def _lines(self, i: int) -> str:
         rows = []
-        for k in range(max(0, i - LINES), min(len(self.lines), i + LINES + 1)):
-            line = self.lines[k].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-            shown = base.visible(_middle_out(line, LONG if k == i else 200))
+        for k in self._near(i):
+            line = self.lines[k].rstrip(b"\r\n")
+            first, last = _fragment_in(line, self.fragments[k])
+            if k != i:
+                shown = base.visible(_decoded(line[:OTHER]))
+            elif len(line) > LONG or first == last:
+                shown = base.visible(_middle_out(_decoded(line), LONG))
+            else:
+                before, inside, after = line[:first], line[first:last], line[last:]
+                shown = base.visible(_decoded(before)) + _marked(base.visible(_decoded(inside)))
+                shown += base.visible(_decoded(after))
             now = " ll-now" if k == i else ""
             shown = f"<mark>{shown}</mark>" if k == i else shown
             rows.append(
@@ -148,15 +180,19 @@ class Inspector(base.View):
     def _record_pane(self, i: int) -> str:
         record = self.records[i]
         if not isinstance(record, dict):
-            return f'<p class="ll-trouble">This line is no record: {base.escape(record)}</p>'
-        return "".join(_item(key, value) for key, value in list(record.items())[:20])
+            return f'<p class="ll-trouble">This line is not a record: {base.escape(record)}</p>'
+        items = list(record.items())
+        more = f'<i class="ll-gap">{len(items) - 12:,} more keys</i>' if len(items) > 12 else ""
+        return "".join(_item(key, value) for key, value in items[:12]) + more
 
     def _text_pane(self, i: int) -> str:
         start, end = self.ends[i], self.ends[i + 1]
+        if not end:
+            return '<i class="ll-gap">no text yet</i>'
         before = base.visible(self.joined[max(0, start - LONG) : start])
         fragment = base.visible(_middle_out(self.joined[start:end], LONG))
-        more = "… " if start > LONG else ""
-        return f"{more}{before}<mark>{fragment or 'nothing'}</mark>"
+        more = f'<i class="ll-gap">{start - LONG:,} more characters</i>' if start > LONG else ""
+        return f"{more}{before}{_marked(fragment) if fragment else ''}"
 
 
 def _record(line: bytes) -> dict | str:
@@ -174,6 +210,26 @@ def _fragment(record: dict | str) -> str:
         return fragment_of(record) if isinstance(record, dict) else ""
     except LlamalabError:
         return ""
+
+
+def _fragment_in(line: bytes, fragment: str) -> tuple[int, int]:
+    """Where a line's fragment is written in it, without its quotes; (0, 0) if it has none.
+
+    >>> _fragment_in(b'{"model":"m","response":"Yes"}', "Yes")
+    (25, 28)
+    """
+    for match in STRING.finditer(line) if fragment else ():
+        if json.loads(b'"%s"' % match[1], strict=False) == fragment:
+            return match.span(1)
+    return 0, 0
+
+
+def _marked(shown: str) -> str:
+    return f'<mark class="ll-fragment">{shown}</mark>'
+
+
+def _decoded(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace")
 
 
 def _pane(name: str, what: str, kind: str, content: str) -> str:
@@ -201,13 +257,16 @@ def _boxes(match: re.Match) -> str:
 
 
 def _item(key: str, value: Any) -> str:
-    """One key of a record; the one with the text is marked."""
-    shown = base.visible(_middle_out(json.dumps(value, ensure_ascii=False), 200))
-    key = base.visible(_middle_out(json.dumps(key, ensure_ascii=False), 60))
-    pair = f"{key}: {shown}"
-    if key in ("&quot;response&quot;", "&quot;message&quot;", "&quot;error&quot;"):
-        pair = f"<mark>{pair}</mark>"
-    return f"<div>{pair}</div>"
+    """One key of a record, in one row where it fits; the value with the text is marked."""
+    carries_text = key in ("response", "message", "error") and value not in ("", {})
+    shown = base.visible(_middle_out(_json(value), 200 if carries_text else 40))
+    if carries_text:
+        shown = _marked(shown)
+    return f"<div>{base.visible(_middle_out(_json(key), 40))}: {shown}</div>"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _middle_out(text: str, width: int) -> str:

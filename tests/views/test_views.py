@@ -16,6 +16,7 @@ from llamalab import chat_box, inspector, race, time_bars, waterfall
 from llamalab.errors import LlamalabError
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.views.base import PAPER, WIDGET
+from llamalab.views.inspector import _fragment_in
 
 NAME = "mistral-are-you-listening"
 CONTENT = (FOLDER / f"{NAME}.ndjson").read_bytes().partition(b"\n")[2]
@@ -154,10 +155,32 @@ def test_the_inspector_moves_all_four_panes():
     shown = html(view)
     assert "bytes 284 to 379 of 1,642" in shown
     assert "line 4 of 14" in shown
-    assert "▶" not in shown  # the style sheet draws it, so that nobody copies it
-    assert "<mark>&quot;response&quot;: &quot; am&quot;</mark>" in shown
-    assert "Yes, I<mark> am</mark>" in shown
-    assert shown.count("<mark>") == 4
+    assert f"&quot;response&quot;: {marked('&quot; am&quot;')}" in shown
+    assert f"&quot;response&quot;:&quot;{marked(' am')}&quot;," in shown
+    assert f"Yes, I{marked(' am')}" in shown
+    assert shown.count("<mark>") == 2  # the line, in its bytes and among the lines
+    assert shown.count("<mark ") == 4  # the fragment, in each pane
+
+
+def marked(shown: str) -> str:
+    return f'<mark class="ll-fragment">{shown}</mark>'
+
+
+@pytest.mark.parametrize("fragment", ['"', "\\", "é\n", "\u2028", "response", '","response":"'])
+def test_a_fragment_is_marked_in_the_bytes_as_it_is_written_there(fragment):
+    record = {"model": "response", "response": fragment, "done": False}
+    for escaped in (True, False):
+        line = json.dumps(record, ensure_ascii=escaped).encode()
+        first, last = _fragment_in(line, fragment)
+        assert json.loads(line[first - 1 : last + 1]) == fragment
+        assert line[:first].endswith(b'"response": "')
+        assert html(inspector(line)).count('<mark class="ll-fragment">') == 4
+
+
+def test_a_line_without_text_leaves_no_pane_empty():
+    view = inspector(body({"status": "loading"}, said("")))
+    assert "no text yet" in html(view)
+    assert "this line brings no text" in html(view)
 
 
 def test_buttons_go_back_and_forth_and_stay_inside():
@@ -186,7 +209,7 @@ def test_bytes_that_are_no_ascii_are_shown_one_by_one():
 def test_chunks_show_where_they_begin(cut):
     content = body(said("é"))
     view = inspector(content, [content[:cut], content[cut:]])
-    assert html(view).count("chunk 2</b>") == 1
+    assert html(view).count('data-chunk="chunk 2"') == 1
     assert "in 2 chunks" in view.text()
 
 
@@ -195,7 +218,7 @@ def test_a_chunk_that_begins_with_a_line_is_flagged_once():
     view = inspector(line * 2, [line, line])
     for number in (1, 2):
         slider(view).value = number
-        assert html(view).count("chunk 2</b>") == 1
+        assert html(view).count('data-chunk="chunk 2"') == 1
 
 
 @pytest.mark.parametrize("name", ["inspector", "waterfall", "race"])
@@ -207,7 +230,7 @@ def test_lines_that_are_no_records_are_shown_with_what_is_wrong():
     view = inspector(b"\xff\n<html>\n\n[1]\n" + body({"error": "gone"}, {"status": "pulling"}))
     for line in range(1, 7):
         slider(view).value = line
-        assert ("This line is no record" in html(view)) == (line < 5)
+        assert ("This line is not a record" in html(view)) == (line < 5)
     assert view.text().count("no record: ") == 4
 
 
