@@ -221,7 +221,6 @@ def chapter_09(server: str, fault: str) -> str:
 def chat_box(server: str, fault: str) -> str:
     box = llamalab.chat_box(SAID["model"], server)
     box.ask(CHAT.prompt)
-    box.wait()
     text = "".join(said["content"] for said in box.messages if said["role"] == "assistant")
     if box.trouble:
         return word_for_trouble(word_for_sentence(box.trouble), fault, CHAT, text)

@@ -184,6 +184,32 @@ def test_a_chat_is_asked_stopped_and_asked_again(notebook, model, artefacts):
     expect(chat.get_by_text("You said: hello")).to_be_in_viewport()  # scrolled to its end
 
 
+@pytest.mark.parametrize("length", [1, 60, pytest.param(400, marks=pytest.mark.long)])
+def test_a_question_typed_at_any_speed_is_asked_whole(notebook, model, length):
+    chat = view(notebook, "chat-box")
+    question = chat.get_by_label("Question")
+    for turn in range(20):
+        text = f"{length}, {turn}: " + "llama " * length + "end"
+        question.click()
+        notebook.keyboard.type(text, delay=0)
+        notebook.keyboard.press("Enter")
+        expect(chat.get_by_role("log")).to_contain_text(f"You said: {text}", timeout=MINUTE)
+        expect(question).to_have_value("")
+        assert model.asked[-1]["messages"][-1]["content"] == text
+
+
+def test_a_question_that_was_left_is_asked_when_one_comes_back(notebook, model):
+    chat = view(notebook, "chat-box")
+    question = chat.get_by_label("Question")
+    question.fill("first a thought")
+    chat.get_by_label("System prompt").focus()
+    notebook.wait_for_timeout(300)
+    assert model.asked[-1]["messages"][-1]["content"] != "first a thought"
+    question.press("Enter")
+    expect(chat.get_by_role("log")).to_contain_text("You said: first a thought", timeout=MINUTE)
+    expect(question).to_have_value("")
+
+
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_the_views_can_be_seen_wide_and_narrow(notebook, artefacts, theme):
     """Last, since it leaves the page as it is: pictures for a person, and nothing sticks out."""

@@ -1,10 +1,12 @@
 """The views without a browser: their twins, what they escape, how they break, how a chat stops."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -12,10 +14,11 @@ from PIL import Image
 from slow_model import slow_model
 
 import llamalab
-from llamalab import chat_box, inspector, race, time_bars, waterfall
+from llamalab import chat_box, client, inspector, race, time_bars, waterfall
 from llamalab.errors import LlamalabError
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.views.base import PAPER, WIDGET
+from llamalab.views.chat_box import Turn
 from llamalab.views.inspector import _fragment_in
 
 NAME = "mistral-are-you-listening"
@@ -370,31 +373,34 @@ def model():
 
 @pytest.fixture
 def chat(model):
-    """A chat box on the model, shown; afterwards no thread of it is left."""
-    before = {thread.name for thread in threading.enumerate() if is_ours(thread)}
-    box = chat_box(server=model.url)
+    """A chat box on the model, shown."""
+    box = chat_box("mistral", server=model.url)
     _ = box.widget
-    yield box
-    box.stop()
-    until(lambda: {thread.name for thread in threading.enumerate() if is_ours(thread)} == before)
+    return box
 
 
-def is_ours(thread: threading.Thread) -> bool:
-    return "(_read)" in thread.name or "(_look_for_models)" in thread.name
+def in_a_kernel(story: Callable[[], Coroutine]) -> None:
+    """Run what happens on an event loop, as in a kernel; afterwards no task is left."""
+
+    async def told() -> None:
+        await story()
+        await until(lambda: len(asyncio.all_tasks()) == 1)
+
+    asyncio.run(told())
 
 
-def until(true) -> None:
-    """Wait for something another thread does; a test that waits in vain fails after a minute."""
+async def until(true: Callable[[], object]) -> None:
+    """Wait for what other tasks do; a test that waits in vain fails after a minute."""
     for _ in range(6_000):
         if true():
             return
-        time.sleep(0.01)
+        await asyncio.sleep(0.01)
     raise AssertionError("waited in vain")
 
 
 def asked(chat, text: str) -> None:
+    """Ask where there is no event loop: the answer is there afterwards."""
     chat.ask(text)
-    chat.wait(60)
     assert chat._now is None
 
 
@@ -402,6 +408,18 @@ def test_a_chat_shows_the_answer_and_how_fast_it_was(chat):
     asked(chat, "hello")
     assert "You said: hello" in html(chat)
     assert "3 tokens, 100.0 tokens/s" in html(chat)
+
+
+def test_the_chat_starts_no_thread(chat):
+    async def story():
+        chat.ask("hello")
+        await until(lambda: not chat._now)
+
+    before = threading.active_count()
+    in_a_kernel(story)
+    assert "You said: hello" in html(chat)
+    mine = {thread for thread in threading.enumerate() if thread.name.startswith("asyncio")}
+    assert (threading.active_count() <= before + 1, mine) == (True, set())  # + the model's own
 
 
 def test_half_a_character_ends_no_chat(chat):
@@ -428,10 +446,75 @@ def test_an_answer_that_ends_at_its_limit_is_not_called_whole(chat):
 
 
 def test_an_answer_is_shown_while_it_comes(chat):
-    chat.ask("slow")
-    until(lambda: html(chat).count("tick tick tick") == 1)
-    assert 'role="log"' in html(chat)
-    assert [message["role"] for message in chat.messages] == ["user"]
+    async def story():
+        chat.ask("slow")
+        await until(lambda: "tick tick tick" in chat._now.text)
+        assert "tick" not in html(chat)
+        tick(chat)
+        assert html(chat).count("tick tick tick") == 1
+        assert 'role="log"' in html(chat)
+        assert [message["role"] for message in chat.messages] == ["user"]
+        chat.stop()
+
+    in_a_kernel(story)
+
+
+def tick(chat) -> None:
+    """What the browser's clock does while a question is on its way."""
+    (clock,) = inside(chat.widget, "PlayModel")
+    assert clock.playing
+    clock.value += 1
+
+
+def field(chat):
+    return inside(chat.widget, "TextModel")[1]
+
+
+def press_enter(chat) -> None:
+    field(chat)._handle_custom_msg({"event": "submit"}, [])
+
+
+def test_a_question_that_arrives_after_its_enter_is_asked_whole(chat, model):
+    press_enter(chat)
+    tick(chat)
+    assert not model.asked
+    field(chat).value = "the whole question"
+    assert [it["messages"][-1]["content"] for it in model.asked] == ["the whole question"]
+    assert field(chat).value == ""
+
+
+def test_a_question_that_was_there_before_its_enter_is_asked_after_three_ticks(chat, model):
+    field(chat).value = "typed, left, and sent"
+    assert not model.asked  # leaving the field is not Enter
+    press_enter(chat)
+    for _ in range(3):
+        assert not model.asked
+        tick(chat)
+    assert [it["messages"][-1]["content"] for it in model.asked] == ["typed, left, and sent"]
+
+
+def test_the_clock_stops_with_the_answer(chat):
+    (clock,) = inside(chat.widget, "PlayModel")
+    asked(chat, "hello")
+    assert not clock.playing
+    press_enter(chat)
+    for _ in range(3):
+        tick(chat)
+    assert not clock.playing  # there was no question
+
+
+def test_an_answer_whose_page_was_closed_does_not_block_the_next_one(chat, model):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asked_and_left(chat, model))
+    asked(chat, "hello")
+    assert "You said: hello" in html(chat)
+    loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+    loop.close()
+
+
+async def asked_and_left(chat, model) -> None:
+    chat.ask("error")
+    await until(lambda: model.asked)
 
 
 def test_the_chat_remembers(chat, model):
@@ -456,7 +539,6 @@ def test_the_system_prompt_is_posted_first(chat, model):
 
 def test_another_model_is_asked_once_it_is_chosen(chat, model):
     (models,) = inside(chat.widget, "DropdownModel")
-    until(lambda: len(models.options) > 1)
     assert models.options == ("mistral", "tiny:latest", "slow:latest")
     models.value = "tiny:latest"
     asked(chat, "hello")
@@ -465,28 +547,49 @@ def test_another_model_is_asked_once_it_is_chosen(chat, model):
 
 @pytest.mark.parametrize("question", ["slow", "pause", "silent"])
 def test_stop_closes_the_connection(chat, model, question):
-    chat.ask(question)
-    until(lambda: model.asked)
-    if question != "silent":
-        until(lambda: chat._now.text)
-    chat.stop()
-    assert chat._now is None  # at once, not when the thread has ended
-    assert model.gone.wait(60)
+    async def story():
+        chat.ask(question)
+        await until(lambda: model.asked)
+        if question != "silent":
+            await until(lambda: chat._now.text)
+        chat.stop()
+        assert chat._now is None  # at once
+        await until(model.gone.is_set)
+
+    in_a_kernel(story)
     assert "Stopped." in html(chat)
 
 
+def test_an_interrupt_stops_a_question_asked_without_an_event_loop(chat, model, monkeypatch):
+    monkeypatch.setattr("llamalab.views.chat_box.fragment_of", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        chat.ask("slow")
+    assert model.gone.wait(60)
+    assert chat._now is None
+
+
+def interrupt(record: dict) -> str:
+    raise KeyboardInterrupt
+
+
 def test_what_came_before_the_stop_stays(chat):
-    chat.ask("pause")
-    until(lambda: chat._now.text == "You said: ")
-    chat.stop()
+    async def story():
+        chat.ask("pause")
+        await until(lambda: chat._now.text == "You said: ")
+        chat.stop()
+
+    in_a_kernel(story)
     assert chat.messages[-1] == said_by_model("You said: ")
     assert "You said: " in html(chat)
 
 
-def test_a_question_that_nobody_answered_is_not_remembered(chat, model):
-    chat.ask("silent")
-    until(lambda: model.asked)
-    chat.stop()
+def test_a_question_without_an_answer_is_not_remembered(chat, model):
+    async def story():
+        chat.ask("silent")
+        await until(lambda: model.asked)
+        chat.stop()
+
+    in_a_kernel(story)
     asked(chat, "hello")
     assert [message["content"] for message in chat.messages] == ["hello", "You said: hello"]
 
@@ -513,13 +616,46 @@ def test_a_server_that_is_not_there_is_a_sentence(unused_address):
 
 
 def test_one_question_at_a_time(chat, model):
-    chat.ask("slow")
-    until(lambda: model.asked)
-    chat.ask("hello")
-    assert "stop it first" in html(chat)
-    chat.stop()
+    async def story():
+        chat.ask("slow")
+        await until(lambda: model.asked)
+        chat.ask("hello")
+        assert "stop it first" in html(chat)
+        chat.stop()
+
+    in_a_kernel(story)
     asked(chat, "hello")
     assert [request["messages"][-1]["content"] for request in model.asked] == ["slow", "hello"]
+
+
+def test_where_nothing_answers_the_client_asks_again(model, unused_address, monkeypatch):
+    """Whatever is not an answer with status 200 is the client's: its sentences, its ways out."""
+    box = chat_box("mistral", server=unused_address)
+    monkeypatch.setattr(client, "post", partial(post_elsewhere, client.post, model.url))
+    asked(box, "hello")
+    assert box.text() == "you: hello\nslow: You said: hello"
+
+
+def post_elsewhere(post, url: str, path: str, data: dict, server: str):
+    return post(path, data, url)
+
+
+@pytest.mark.parametrize(
+    ("formats", "chosen"),
+    [
+        ({"mistral:latest": "recording", "smollm2:135m": "gguf"}, "smollm2:135m"),
+        ({"tiny:latest": "gguf", "mistral:latest": "gguf"}, "mistral"),
+        ({"mistral:latest": "recording"}, "mistral"),
+        ({}, "mistral"),
+    ],
+)
+def test_the_chat_starts_on_a_model_that_answers_everything(monkeypatch, formats, chosen):
+    models = [(name, kind == "recording") for name, kind in formats.items()]
+    monkeypatch.setattr("llamalab.views.live_records.offered", lambda server: models)
+    box = chat_box()
+    (dropdown,) = inside(box.widget, "DropdownModel")
+    assert dropdown.value == box.model == chosen
+    assert chosen not in box.text()  # the stored text is the same on every server
 
 
 def test_what_the_model_says_is_text(chat):
@@ -536,7 +672,7 @@ def test_a_chat_works_without_being_shown(model):
 
 def test_a_long_conversation_stays_a_small_page(chat):
     for _ in range(100):
-        chat.turns.append(("you", "word " * 10_000))
+        chat.turns.append(Turn("you", "word " * 10_000))
     chat._show()
     assert len(html(chat)) < 120_000
 
