@@ -12,6 +12,7 @@ import requests
 
 MODEL = "mistral"
 USAGE = 'usage: python generate.py "your prompt"'
+NO_SERVER = "No server answers. Start Ollama or `llamalab serve`, or set OLLAMA_HOST."
 
 
 def server_address(host):
@@ -30,7 +31,11 @@ def ask(server, prompt):
     url = f"{server}/api/generate"
     json_data = {"model": MODEL, "prompt": prompt}
     answer = {}
-    with requests.post(url, json=json_data, stream=True, timeout=(5, 330)) as response:
+    try:
+        response = requests.post(url, json=json_data, stream=True, timeout=(5, 330))
+    except requests.ConnectionError:
+        raise RuntimeError(NO_SERVER) from None
+    with response:
         for json_line in response.iter_lines(chunk_size=None):
             answer = json.loads(json_line)
             if "error" in answer:
@@ -57,8 +62,6 @@ def main():
         return 130
     except RuntimeError as error:
         problem = error
-    except requests.ConnectionError:
-        problem = "No server answers. Start Ollama or `llamalab serve`, or set OLLAMA_HOST."
     except (requests.RequestException, ValueError, KeyError, TypeError):
         problem = "The answer stopped, or it is not from a model server. Look at OLLAMA_HOST."
     print(f"\n{problem}", file=sys.stderr)

@@ -36,9 +36,8 @@ no text     an answer without text, as it was on the wire; `ask` says so on stde
 silent      ... and nobody says so
 no server, no model, busy, bad, broken
             ServerNotFound, ModelNotFound, ServerBusy, BadAnswer, BrokenStream, or a sentence
-not whole   "No whole answer from ...: is it a model server? Ask again."
 +           what had arrived is kept: in `.partial`, or on the screen before the sentence
-After text, no text and silent a program ends in 0, else in 1. After each cell the same server
+After text and silent a program ends in 0, else in 1. After each cell the same server
 answers a question well.
 """
 
@@ -55,13 +54,13 @@ refuse         no server  no server  no server  no server  no server    no serve
 slow-start     text       text       text       text       text         text       text
 busy           busy       busy       busy       busy       busy         busy       busy
 no-model       no model   no model   no model   no model   no model     no model   no model
-cut            broken+    broken+    broken+    broken+    not whole+   broken+    broken+
+cut            broken+    broken+    broken+    broken+    broken+      broken+    broken+
 split-line     text       text       text       text       text         text       text
 split-char     text       text       text       text       text         text       text
 error-midway   broken+    broken+    broken+    broken+    broken+      broken+    broken+
-stall          broken+    broken+    broken+    broken+    not whole+   broken+    broken+
-garbage        bad+       bad+       bad+       bad+       not whole+   bad+       bad+
-html           bad        bad        bad        bad        not whole    bad        bad
+stall          broken+    broken+    broken+    broken+    broken+      broken+    broken+
+garbage        bad+       bad+       bad+       bad+       broken+      bad+       bad+
+html           bad        bad        bad        bad        broken       bad        bad
 empty          broken     broken     broken     broken     broken       broken     broken
 no-done        broken+    broken+    broken+    broken+    broken+      broken+    broken+
 huge-line      text       text       text       text       text         text       text
@@ -78,6 +77,7 @@ ERRORS = {
 # How a sentence on stderr begins, and what it means.
 SENTENCES = {
     "No server": "no server",
+    "The server at": "no model",
     "The server has no model": "no model",
     "The server says: model": "no model",
     "The server is busy": "busy",
@@ -90,8 +90,8 @@ SENTENCES = {
     "The answer stopped": "broken",
     "The connection": "broken",
     "That is no answer": "bad",
-    "No whole answer": "not whole",
     "The answer has no text": "no text",
+    "The model has only thought": "no text",
 }
 
 # ---- what is asked, and what there is to be read
@@ -158,7 +158,7 @@ def program(run: Callable[[str], tuple[int, str, str]]) -> Callable[..., str]:
             word = word_for_text(fault, QUESTION, text).replace("no text", "silent")
         elif code != 0:
             word = word_for_trouble(word, fault, QUESTION, text)
-        right = 0 if word in ("text", "no text", "silent") else 1
+        right = 0 if word in ("text", "silent") else 1
         return word if code == right else f"{word}, exit {code}"
 
     return reader

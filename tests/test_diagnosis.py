@@ -55,7 +55,6 @@ def test_a_refusal_is_said_in_the_same_words_by_all_who_ask(monkeypatch, kind):
             llamalab.generate("?", server=url)
         box = ChatBox(server=url)
         box.ask("?")
-        box.wait()
         monkeypatch.setenv("OLLAMA_HOST", url)
         with pytest.raises(ServerNotFound, match=words):
             llamalab.server()
