@@ -51,6 +51,12 @@ def _pieces(answer: Answer) -> str:
     return "a" if records == 1 else "b" if records <= len(answer.split()) else "c"
 
 
+def _longer_prompt(records: tuple[dict, dict]) -> str:
+    """Which of two requests gave the model more tokens to read: "a" or "b"."""
+    first, second = (record.get("prompt_eval_count", 0) for record in records)
+    return "a" if first > second else "b"
+
+
 GUESSES: dict[str, Guess] = {
     "00-how-many": Guess(
         "How many records did the server send for your answer?",
@@ -120,10 +126,52 @@ GUESSES: dict[str, Guess] = {
         "requests calls other libraries, and the traceback shows every step of them all.",
         measure=lambda lines: "a" if len(lines) < 5 else "b" if len(lines) <= 30 else "c",
     ),
-    "07-my-name": Guess(
-        "You tell the model your name. Then you ask for it in a new request. Does the model know?",
+    "06-faster": Guess(
+        "You read each line as soon as it arrives. What becomes faster?",
+        {"a": "only the first line", "b": "only the last line", "c": "both"},
+        "a",
+        "The model writes as fast as before, so the last line arrives at about the same time. "
+        "Only you do not wait any more: you get the first line as soon as it is written.",
+    ),
+    "07-my-cat": Guess(
+        "You tell the model the name of your cat, and ask for it in a new request. Does it know?",
         {"a": "yes", "b": "no", "c": "only for some minutes"},
         "b",
         "The server keeps nothing of a request. A model only knows what is in the request itself.",
+    ),
+    "07-more-tokens": Guess(
+        "Which of the two requests gave the model more tokens to read?",
+        {"a": "the first one, with one message", "b": "the second one, with two messages"},
+        None,
+        "`prompt_eval_count` says it. The cell below shows both numbers, and the text says why.",
+        measure=_longer_prompt,
+    ),
+    "08-second-run": Guess(
+        "The same question again: which of the three parts takes as long as before?",
+        {"a": "loading the model", "b": "reading the prompt", "c": "writing the answer"},
+        "c",
+        "The model is in memory now, and the server still knows the prompt. "
+        "But each token of the answer has to be written again.",
+    ),
+    "08-same-tale": Guess(
+        "You have five tales with temperature 0. How many different ones are there?",
+        {},
+        1,
+        "With temperature 0 the model takes the most likely token each time. So a model nearly "
+        "always repeats itself. Only a busy server sometimes calculates a little differently.",
+        measure=lambda tales: len(set(tales)),
+    ),
+    "09-what-is-left": Guess(
+        "Five records arrived before the connection broke. What do you have of the answer?",
+        {"a": "five records", "b": "five records and a half", "c": "nothing"},
+        "c",
+        "`post` waits for the complete answer. If the connection breaks, it raises an error and "
+        "gives you no response at all.",
+    ),
+    "09-complete": Guess(
+        "Is this answer complete?",
+        {"a": "yes", "b": "no", "c": "the text alone cannot tell"},
+        "c",
+        "The text looks complete. Only a record with `done: True` tells you that it is.",
     ),
 }
