@@ -31,11 +31,11 @@ PATIENCE = 3  # seconds until a chat's first fragment has to be on the screen
 FIRST = "Well"  # the first fragment of a chat's answer
 
 # What a fault breaks: an answer that the built-in server has as a recording, so without a model.
-RECORDED = "Hello! I am Anna, and I like cats."
+RECORDED = "What is my cat called?"
 RECORDED_DATA = {
     "model": "mistral",
     "messages": [{"role": "user", "content": RECORDED}],
-    "options": {"temperature": 0, "seed": 1, "num_predict": 20},
+    "options": {"temperature": 0, "num_predict": 20},
 }
 
 
@@ -148,7 +148,7 @@ def _fault_address(fault: str) -> str:
 
 
 def _recorded_words() -> Counter:
-    file = Path(__file__).parents[1] / "recordings" / "smollm2-chat-hello.ndjson"
+    file = Path(__file__).parents[1] / "recordings" / "smollm2-chat-cat-alone.ndjson"
     records = [json.loads(line) for line in file.read_bytes().splitlines()[1:]]
     return Counter(re.findall(r"\w+", "".join(each["message"]["content"] for each in records)))
 

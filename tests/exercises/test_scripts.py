@@ -99,7 +99,7 @@ def test_a_traceback_is_not_an_exit_code_1(said):
 def test_it_shows_what_was_typed_into_a_chat_and_which_fault_the_server_has(said):
     out = said("chat_script", CHAT_SCRIPT.replace("requests.RequestException, ", ""))
     assert "  $ python my_script.py\n  (the server's first answer breaks: fault 'refuse')\n" in out
-    assert "  < Hello! I am Anna, and I like cats.\n  < What is my name?\n" in out
+    assert "  < What is my cat called?\n  < What is my name?\n" in out
 
 
 def test_the_hint_after_a_wrong_run_is_about_this_run(said, capsys):
