@@ -60,7 +60,8 @@ def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
         builtin_model.pull()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "notebooks")
-        shutil.copytree(path.parent, here, ignore=shutil.ignore_patterns("my_*", "ask_*", ".*"))
+        own = shutil.ignore_patterns("my_*", "ask_*", "chat.py", ".*")
+        shutil.copytree(path.parent, here, ignore=own)
         client = NotebookClient(
             notebook,
             timeout=60,

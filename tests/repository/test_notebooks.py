@@ -27,10 +27,10 @@ COMPARED = {
     "03-json-loads": 16,
     "04-join-fragments": 14,
     "05-generate-script": 21,
-    "06-streaming": 22,
-    "07-chat": 17,
-    "08-where-time-goes": 22,
-    "09-when-things-go-wrong": 20,
+    "06-streaming": 19,
+    "07-chat": 16,
+    "08-where-time-goes": 15,
+    "09-when-things-go-wrong": 23,
 }
 
 # The cells whose output no rule can foretell: a model, a clock or the doctor speaks.
