@@ -35,18 +35,20 @@ def elsewhere(model_file, tmp_path_factory):
 
 def as_a_student_does(notebook: nbformat.NotebookNode) -> None:
     """Solve each exercise, and guess in place of each question mark."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for cell in code:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
         check = CHECK.search(cell.source)
         if check and check["name"] in GUESSES:
             guess = '"a"' if GUESSES[check["name"]].choices else "1"
             cell.source = cell.source.replace('"?"', guess)
         elif check:
-            name, file = check["name"], check["answer"].strip('"')
-            first = f"%%writefile {file}\n" if file.endswith(".py") else ""
-            start = first or f"def {name}("
-            (own,) = [cell for cell in code if re.search(f"^{re.escape(start)}", cell.source, re.M)]
-            own.source = first + SOLUTIONS[name].code
+            name, code = check["name"], SOLUTIONS[check["name"]].code
+            file = re.fullmatch(r'"(\w+\.py)"', check["answer"])
+            if file:
+                cell.source = f"_ = open({file[1]!r}, 'w').write({code!r})\n{cell.source}"
+            else:
+                (own,) = [cell for cell in cells if f"def {name}(" in cell.source]
+                own.source = code
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
