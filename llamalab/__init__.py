@@ -8,7 +8,7 @@
     llamalab.check("split_lines", my_function)        how is my exercise, my script, my guess?
     llamalab.hint("split_lines"), .solution(...)      a step more; the solution
     llamalab.progress()                               which chapters are done? what is next?
-    llamalab.doctor()                                 is everything there? what mends it?
+    llamalab.doctor()                                 is everything there? what fixes it?
     llamalab.inspector(content), .waterfall(answer), .race(answer), .time_bars([answer, ...])
     llamalab.chat_box()                               look at answers; a small chat
 

@@ -32,12 +32,12 @@ the server
 EXAMPLES = """\
 examples
   llamalab                             open the lesson
-  llamalab lab ~/my-lesson             ... in a folder of your own
+  llamalab lab ~/my-lesson             ... in your own folder
   llamalab lab --no-browser            ... and print its address instead of opening it
   llamalab reset 04                    start chapter 04 again
   llamalab ask "Are you listening?"
   llamalab record "Name three animals."
-  llamalab doctor                      what is missing, and what mends it
+  llamalab doctor                      what is missing, and what fixes it
   llamalab serve --speed 4             answer four times as fast as the model did
 
 `llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except OSError as error:  # `llamalab ask ... | head`: nobody reads on; `... > file`: disk full
+    except OSError as error:  # `llamalab ask ... | head`: no one reads on; `... > file`: disk full
         if not isinstance(error, BrokenPipeError):
             print(f"llamalab cannot go on: {error}", file=sys.stderr)
         with contextlib.suppress(AttributeError, OSError):  # what it still holds goes nowhere
@@ -239,7 +239,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         "--recordings",
         type=Path,
         metavar="DIR",
-        help="a folder with recordings of your own, which come first",
+        help="a folder with your own recordings, which come first",
     )
     parser.add_argument(
         "--engine",
@@ -253,7 +253,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     faults = [f"  {name:<15}{fault.about}" for name, fault in FAULTS.items()]
-    one = "One request alone breaks at the address with /fault/NAME behind it:"
+    one = "To break one request only, put /fault/NAME after the address:"
     example = '  llamalab ask "Are you listening?" --server http://127.0.0.1:11434/fault/cut'
     parser.epilog = "\n".join(["faults", *faults, "", one, example])
 
@@ -282,7 +282,7 @@ def pull_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pull(arguments: argparse.Namespace) -> int:
-    """Fetch a model, with a bar to watch: the model in the box, or another one with Ollama."""
+    """Fetch a model, with a bar to watch: the built-in model, or a different one with Ollama."""
     from llamalab import client
     from llamalab.standin import fetch_model
     from llamalab.standin.answers import builtin_model
@@ -318,7 +318,7 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """See whether everything is there that the lesson needs, and what mends it where it is not."""
+    """Check whether everything is there that the lesson needs, and say what fixes it if not."""
     from llamalab import doctor
 
     report = doctor()

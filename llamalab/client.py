@@ -134,7 +134,7 @@ def post(
     """Post `data` as JSON to an endpoint; the answer's body is still to be read, as it comes.
 
     Raises what `stream` raises, where the status is not 200. Close the response, or read it to
-    its end. `session` is for whoever must be able to hang up before anything has come.
+    its end. `session` is for callers that must be able to hang up before anything has come.
     """
     return _request("POST", path, server, session, json=data)
 
@@ -147,9 +147,9 @@ def records(
 ) -> Iterator[dict]:
     """The records of an open answer, each as soon as its line is there.
 
-    For whoever wants more than the text: the response comes from `post`, and is closed when the
+    For callers that want more than the text: the response comes from `post`, and is closed when the
     reader stops. The last record has `last` under its `key`; without it, the answer was cut off,
-    and `BrokenStream` says so. Raises `BadAnswer` where a line is no record. `keep` is given
+    and `BrokenStream` says so. Raises `BadAnswer` where a line is not a record. `keep` is given
     each chunk of bytes, just as it came.
     """
     # `iter_lines()` would wait for 512 bytes. An answer with chunks or a known length is read as

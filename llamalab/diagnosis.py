@@ -265,14 +265,14 @@ def silence(records: Iterable[dict]) -> str:
         return "The model has used up its tokens (num_predict), and there is no text."
     if thinking:
         return "The model has only thought: there is no text in its answer."
-    return "The answer is whole, and there is no text in it."
+    return "The answer is complete, but it has no text."
 
 
 # ---- no answer at all
 
 
 def not_found(address: str, error: Exception) -> ServerNotFound:
-    """The error for an address where no server answers, with the command that mends it."""
+    """The error for an address where no server answers, with the command that fixes it."""
     shown = without_password(address)
     what = f"No server answers at {shown}."
     if isinstance(error, requests.exceptions.SSLError) and _NO_TLS.search(str(error)):
@@ -296,15 +296,15 @@ def _reason(error: Exception) -> str:
     """One sentence instead of the chain of exceptions that requests wraps."""
     text = str(error)
     if isinstance(error, (requests.exceptions.InvalidSchema, ValueError, LocationParseError)):
-        return "that is no address"
+        return "that is not an address"
     if isinstance(error, requests.exceptions.ProxyError):
-        return "a proxy stands in between and refuses (see HTTP_PROXY and NO_PROXY)"
+        return "a proxy in between refuses (see HTTP_PROXY and NO_PROXY)"
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted here (see REQUESTS_CA_BUNDLE)"
     if isinstance(error, requests.Timeout):
         return "it does not answer in time"
     if "getaddrinfo" in text or "NameResolution" in text or "resolve" in text:
-        return "nobody knows that name"
+        return "that name is not known"
     if "refused" in text or "10061" in text:
         return "nothing listens there (connection refused)"
     if "aborted" in text or "reset" in text or "10054" in text:

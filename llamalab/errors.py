@@ -1,6 +1,6 @@
 """The errors of llamalab: one small family.
 
-Each message has up to three lines: what happened, why, and the one command that mends it.
+Each message has up to three lines: what happened, why, and the one command that fixes it.
 A notebook shows just these lines (IPython asks an exception for `_render_traceback_`), because
 sixty lines of somebody else's code teach a beginner nothing.
 """
@@ -38,7 +38,7 @@ class LlamalabError(Exception):
 
 
 class ServerNotFound(LlamalabError):
-    """Nothing answers at the server's address, or what answers is no model server."""
+    """Nothing answers at the server's address, or what answers is not a model server."""
 
 
 class ModelNotFound(LlamalabError):

@@ -22,7 +22,7 @@ _builtin = None  # the built-in server this process has started
 _shared = ""  # the address of one that another process has started: it may end before we do
 _took_over = False  # since it was asked last
 _found: dict[str, str] = {}  # OLLAMA_HOST as it was -> the address found then
-_looking = threading.RLock()  # a view asks from threads of its own; one server is enough
+_looking = threading.RLock()  # a view asks from its own threads; one server is enough
 
 
 def server(
@@ -38,7 +38,7 @@ def server(
     starts one in this process if there is none. No other machine can reach that. `prepare` is
     called before it is started: the command line fetches the model there. `builtin` asks for the
     built-in server of this machine even where another is there: only that one breaks on demand
-    (chapter 09). `share=False` is for a program that ends soon: nobody else comes to need it.
+    (chapter 09). `share=False` is for a program that ends soon: no other program needs it.
 
     Returns the address without a slash at its end, such as "http://127.0.0.1:11434"; after a
     redirect (http to https) the one it led to. A key in OLLAMA_HOST (`http://ada:KEY@host`) is
@@ -67,7 +67,7 @@ def server(
 
 
 def address() -> str:
-    """The server found last, or `server(quiet=True)` where nobody has looked yet."""
+    """The server found last, or `server(quiet=True)` where none has been found yet."""
     with _looking:
         return _found.get(_asked()) or server(quiet=True)
 
@@ -75,7 +75,7 @@ def address() -> str:
 def take_over() -> bool:
     """Take the place of the shared built-in server, if that has ended; whether it has just now.
 
-    At the same address, so that whoever asks there (a kernel, a terminal) can go on.
+    At the same address, so that a kernel or a terminal that asks there can go on.
     """
     global _took_over
     with _looking:
@@ -85,7 +85,7 @@ def take_over() -> bool:
 
 
 def goes_on(address: str) -> bool:
-    """Whether a shared server that did not answer has been replaced, by us or by another one."""
+    """Whether a shared server that did not answer has been replaced, by us or by another process."""
     if address != _shared:
         return False
     end = time.monotonic() + 5
@@ -140,7 +140,7 @@ def look(
     if trouble:
         raise ServerNotFound(trouble.what, trouble.why, trouble.do)
     raise ServerNotFound(
-        f"Something answers at {without_password(address)}, but it is no model server.",
+        f"Something answers at {without_password(address)}, but it is not a model server.",
         why="it does not speak Ollama's API; another program or a proxy has this address",
         do=what_to_do(address),
     )
@@ -203,7 +203,7 @@ def _here(prepare: Callable[[], None], share: bool, builtin: bool = False) -> tu
     prepare()
     with sharing.one_at_a_time() if share else contextlib.nullcontext():
         if there := _there(share, builtin):
-            return there  # another one was quicker
+            return there  # another process was quicker
         from llamalab.standin.answers.local_model import local_model
         from llamalab.standin.run import BuiltinServer, PortTaken  # heavy: only when needed
 
@@ -251,6 +251,6 @@ def _replace() -> None:
         from llamalab.standin.answers.local_model import local_model
         from llamalab.standin.run import BuiltinServer, PortTaken
 
-        with contextlib.suppress(PortTaken, OSError):  # another one was quicker
+        with contextlib.suppress(PortTaken, OSError):  # another process was quicker
             _builtin = BuiltinServer.start(at.port, engine=local_model())
             _took_over = True

@@ -1,6 +1,6 @@
 """Recording: an answer of any server, kept in a file as the bytes that came.
 
-`llamalab serve --recordings FOLDER` plays it again, at its own pace, to whoever asks the same.
+`llamalab serve --recordings FOLDER` plays it again, at its own pace, to anyone who asks the same.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def record(
     body, byte for byte.
 
     Raises `NotRecorded` where the file is there already (`force=True` replaces it) or cannot be
-    written, and what `stream` raises. In each case nothing is left behind: the file appears whole
+    written, and what `stream` raises. In each case no part of a file is left: it appears complete
     or not at all.
 
     >>> from tempfile import TemporaryDirectory
@@ -122,7 +122,7 @@ def _kept(file: Path, force: bool) -> Iterator[Path]:
 
 
 def _place(part: Path, file: Path) -> None:
-    """Give a file its name, all at once, unless another has it: whoever was first keeps it."""
+    """Give a file its name, all at once, unless another has it: the first one keeps it."""
     try:
         os.link(part, file)
     except FileExistsError:

@@ -22,7 +22,7 @@ def split_lines(content: bytes) -> list[str]:
 
     Cuts the *bytes*, where a newline is `\n` or `\r\n` and nothing else: once decoded,
     `str.splitlines()` would also cut at U+0085 or U+2028, ordinary characters in a JSON string.
-    Blank lines are dropped, and a missing last newline is no harm. Raises `BadAnswer` where
+    Blank lines are dropped, and the last newline may be missing. Raises `BadAnswer` where
     the bytes are not UTF-8 (RFC 8259, section 8.1, asks for it).
 
     >>> split_lines(b'{"response":"Yes"}\n{"response":","}\n')
@@ -34,7 +34,7 @@ def split_lines(content: bytes) -> list[str]:
 def load_answers(lines: Iterable[str]) -> list[dict]:
     """Turn each line into a record (a dict).
 
-    Raises `BadAnswer`, which shows the line, where one is no JSON object.
+    Raises `BadAnswer`, which shows the line, where one is not a JSON object.
 
     >>> load_answers(['{"response":"Yes","done":false}'])
     [{'response': 'Yes', 'done': False}]
@@ -103,7 +103,7 @@ def fragments_of(answers: Iterable[dict]) -> Iterator[str]:
 
 
 def load_record(line: str) -> dict:
-    """One line, one record: the step `load_answers` repeats, for whoever reads line by line.
+    """One line, one record: the step `load_answers` repeats, for callers that read line by line.
 
     >>> load_record('{"response":"Yes","done":false}')["response"]
     'Yes'

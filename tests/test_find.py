@@ -136,7 +136,7 @@ def test_an_address_that_was_asked_for_and_is_dead_is_an_error(monkeypatch, unus
 
 def test_a_name_nobody_knows_is_said(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "nosuch.invalid")
-    with pytest.raises(ServerNotFound, match="nobody knows that name"):
+    with pytest.raises(ServerNotFound, match="that name is not known"):
         find.server()
 
 

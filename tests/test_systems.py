@@ -396,8 +396,8 @@ def test_the_helper_and_the_script_run_on_python(version, pure):
         ("[Errno 61] Connection refused", "nothing listens there"),
         ("[WinError 10061] Aucune connexion n'a pu être établie", "nothing listens there"),
         ("(10054, 'Eine vorhandene Verbindung wurde geschlossen')", "it closes the connection"),
-        ("[Errno 11001] getaddrinfo failed", "nobody knows that name"),
-        ("[Errno 8] nodename nor servname provided: failed to resolve", "nobody knows that name"),
+        ("[Errno 11001] getaddrinfo failed", "that name is not known"),
+        ("[Errno 8] nodename nor servname provided: failed to resolve", "that name is not known"),
     ],
 )
 def test_each_system_s_words_for_a_server_that_is_not_there_are_understood(said, why):

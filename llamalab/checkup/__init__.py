@@ -5,6 +5,6 @@
 
 FAIL is for what stops the lesson; a note is for what only limits it. Each check is one small
 function in `packages`, `machine` or `network`; `checks` lists and does them, `report` shows what
-they found. They fetch, write and mend nothing, and nothing is loaded before it is needed: what
+they found. They fetch, write and fix nothing, and nothing is loaded before it is needed: what
 they look for may be missing.
 """

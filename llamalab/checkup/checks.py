@@ -60,7 +60,7 @@ def checkup(checks: Sequence[Check] = CHECKS, patience: float = PATIENCE) -> Rep
 
 
 def careful(check: Callable[[], Finding]) -> Finding:
-    """A check's finding, or its error as a note: not to know is no reason to stop."""
+    """A check's finding, or its error as a note: not knowing is not a reason to stop."""
     try:
         return check()
     except ModuleNotFoundError as error:  # what the checks import, the lesson's server needs

@@ -27,7 +27,7 @@ def model_file() -> Finding:
     broken = "its SHA-256 is not the right one"
     if size != builtin_model.SIZE:
         broken = f"{size:,} bytes of {builtin_model.SIZE:,}"
-    return fail(f"{tidy(file)} is broken: {broken}", "llamalab pull   (fetches it anew)")
+    return fail(f"{tidy(file)} is broken: {broken}", "llamalab pull   (fetches it again)")
 
 
 def other_model(file: Path) -> Finding:
@@ -36,7 +36,7 @@ def other_model(file: Path) -> Finding:
         return note(f"LLAMALAB_MODEL names no file ({tidy(file)})", unset("LLAMALAB_MODEL"))
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
-            return fail(f"LLAMALAB_MODEL: {tidy(file)} is no GGUF file", unset("LLAMALAB_MODEL"))
+            return fail(f"LLAMALAB_MODEL: {tidy(file)} is not a GGUF file", unset("LLAMALAB_MODEL"))
     return ok(f"{tidy(file)}, from LLAMALAB_MODEL")
 
 
@@ -51,7 +51,7 @@ def disk() -> Finding:
     if free[least] < LITTLE:
         return fail(f"{said}: nothing can be saved", f"make room in {tidy(least)}")
     if locked := [folder for folder in free if not os.access(folder, os.W_OK)]:
-        do = "llamalab lab FOLDER   (one of your own)"
+        do = "llamalab lab FOLDER   (your own folder)"
         do = builtin_model.ELSEWHERE if locked == [there] else do
         return note(f"{tidy(locked[0])} is not for you to write to: nothing is kept there", do)
     if free[there] < MODEL_NEEDS and not builtin_model.model_path().is_file():

@@ -44,10 +44,10 @@ def port_11434() -> Finding:
         return ok(who)
     if not (taken := port_owner(find.DEFAULT)):
         return note("no Ollama; the built-in server starts") if matters else ok("free")
-    so = "the built-in server takes another one" if matters else "OLLAMA_HOST has the last word"
+    so = "the built-in server takes a different one" if matters else "OLLAMA_HOST decides"
     port = urlsplit(find.DEFAULT).port
     look = command(f"lsof -i :{port}", f"netstat -ano | findstr :{port}")
-    said = f"{taken}, which is no model server; {so}"
+    said = f"{taken}, which is not a model server; {so}"
     return note(said, f"stop it if you want Ollama there; to see it: {look}")
 
 
@@ -98,7 +98,7 @@ def localhost() -> Finding:
     try:
         found = socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)
     except OSError:
-        return note("nobody knows that name", do)
+        return note("that name is not known", do)
     seen = sorted({address for *_, (address, *_) in found})
     if not all(ipaddress.ip_address(address).is_loopback for address in seen):
         return note(f"{', '.join(seen)}: that is not this machine", do)
@@ -109,7 +109,7 @@ def localhost() -> Finding:
 
 def system() -> Finding:
     """The operating system; in WSL, 127.0.0.1 is not that of Windows."""
-    release = platform.release()  # Linux's names a kernel, which tells nobody anything
+    release = platform.release()  # Linux's names a kernel, which tells a reader nothing
     name = platform.system() if platform.system() == "Linux" else f"{platform.system()} {release}"
     here = f"{name}, {platform.machine()}"
     if "microsoft" not in release.lower():
@@ -149,7 +149,7 @@ def answers(address: str, timeout: float = 2.0) -> str:
 
 
 def port_owner(address: str) -> str:
-    """Who has an address of this machine, as in "python3 (process 4711) has it"; "" if nobody."""
+    """Who has an address of this machine, as in "python3 (process 4711) has it"; "" if none has."""
     import psutil
 
     if not is_here(address):
@@ -179,7 +179,7 @@ def gateway(routes: Path = Path("/proc/net/route")) -> str:
 
 def around_proxy(address: str) -> str:
     """The command that lets a server be asked without the proxy in between; "" if none is."""
-    with contextlib.suppress(ValueError):  # that is no address
+    with contextlib.suppress(ValueError):  # that is not an address
         known = requests.utils.get_environ_proxies(address)
         if not is_here(address) and requests.utils.select_proxy(address, known):
             return no_proxy(hostname(address))
@@ -194,5 +194,5 @@ def no_proxy(*hosts: str) -> str:
 
 
 def shown(proxy: str) -> str:
-    """A proxy's address without its password, which may stand there without a scheme, too."""
+    """A proxy's address without its password, which may have no scheme."""
     return without_password(proxy if "://" in proxy else f"http://{proxy}")

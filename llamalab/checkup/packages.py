@@ -62,7 +62,7 @@ def widgets() -> Finding:
     wrong = wrong or list(unmet("ipywidgets"))
     if wrong:
         said = ", ".join(map(unlike, wrong))
-        return note(f"{said}; what should move stands still", install(*wrong))
+        return note(f"{said}; what should move does not move", install(*wrong))
     home = lab_home()
     half = page_half(home)
     if half != "5":  # numbered on its own: ipywidgets 8 goes with it, and 7 with 3
@@ -80,10 +80,10 @@ def engine() -> Finding:
     wanted = [need for need in needs("llamalab") if need.name == "xllamacpp"]
     if not wanted:
         said = f"no xllamacpp for {platform.system()} {platform.machine()}: {only}"
-        return note(said, "for questions of your own: https://ollama.com/download")
+        return note(said, "for your own questions: https://ollama.com/download")
     if not installed("xllamacpp"):
         return note(f"xllamacpp is not installed: {only}", install(*wanted))
-    # In a process of its own, because a wheel that this processor cannot run ends it.
+    # In a separate process, because a wheel that this processor cannot run ends it.
     words = [sys.executable, "-c", "import xllamacpp"]
     tried = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=60)
     if tried.returncode != 0:
@@ -128,7 +128,7 @@ def unlike(need: "Requirement") -> str:
 
 
 def install(*wanted: "Requirement | str", again: bool = False) -> str:
-    """The command that installs packages into this environment, be it uv's or another one."""
+    """The command that installs packages into this environment, uv's or a different one."""
     names = " ".join(f'"{want}"' for want in wanted)
     force = "--force-reinstall " if again else ""
     settings = Path(sys.prefix, "pyvenv.cfg")

@@ -18,7 +18,7 @@ WIDTH = 100  # columns
 
 
 class Finding(NamedTuple):
-    """What a check has found: OK, NOTE or FAIL, in words, and what mends it."""
+    """What a check has found: OK, NOTE or FAIL, in words, and what fixes it."""
 
     state: str
     found: str
@@ -65,11 +65,11 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """One sentence for the whole."""
+        """One sentence for all lines."""
         fails, notes = self._count(FAIL), self._count(NOTE)
         if fails:
             lines = "1 line FAILs" if fails == 1 else f"{fails} lines FAIL"
-            return f"{lines}: the lesson can begin once that is mended."
+            return f"{lines}: the lesson can start once that is fixed."
         if notes:
             says = "1 note says" if notes == 1 else f"{notes} notes say"
             return f"The lesson can begin; {says} what is limited or unusual."
@@ -103,7 +103,7 @@ class Report:
 
 HEAD = ("state", "check", "found", "what to do")
 LEFT = 'style="text-align: left; vertical-align: top"'
-FIXED = "display: inline-block; width: 1em"  # the words stand below one another
+FIXED = "display: inline-block; width: 1em"  # so that the words line up
 
 
 def row(line: Line) -> str:

@@ -203,7 +203,7 @@ def _is_unsolved(call: Call) -> bool:
 
 
 def _outcome(call: Call) -> str:
-    """What happened, on lines of their own: printed, raised, returned, changed."""
+    """What happened, on separate lines: printed, raised, returned, changed."""
     expected, result = call.case.expected, call.returned
     said = f"\n  printed:  {_show(call.printed.rstrip())}" if call.printed and not result else ""
     if isinstance(call.error, KeyboardInterrupt):

@@ -66,7 +66,7 @@ class Run(NamedTuple):
 class Judge:
     """Runs a script; runs that are the same are made once.
 
-    Each `run` has a server of its own. With `fault`, its first answer comes from the built-in
+    Each `run` has its own server. With `fault`, its first answer comes from the built-in
     server's address for this fault, byte for byte; the second one is a good answer again.
     """
 

@@ -195,13 +195,13 @@ class JupyterLab:
 
 
 def arguments(lesson: Path, port: int | None) -> list[str]:
-    """JupyterLab's command line, which has the last word over the student's own configuration."""
+    """JupyterLab's command line, which overrides the student's own configuration."""
     chapter = next_chapter(lesson)
     page = chapter.file if chapter else FIRST_PAGE
     args = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser"),
         f"--ServerApp.root_dir={lesson}",
-        # A workspace of our own: no tabs of other work appear, and none is lost there.
+        # Our own workspace: no tabs of other work appear, and none is lost there.
         f"--LabApp.default_url=/lab/workspaces/llamalab/tree/{page}",
         "--ServerApp.ip=127.0.0.1",
         *("--log-level=ERROR", "--LabApp.log_level=ERROR"),
@@ -222,7 +222,7 @@ def environment(server: str, runtime: str) -> dict[str, str]:
         "OLLAMA_HOST": server,
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings)),
         "JUPYTER_RUNTIME_DIR": runtime,
-        "JUPYTER_TOKEN": secrets.token_hex(24),  # one of its own it would print, over our lines
+        "JUPYTER_TOKEN": secrets.token_hex(24),  # it would print its own, over our lines
         "JUPYTER_PREFER_ENV_PATH": "1",  # its kernel is the one that can import llamalab
     }
 

@@ -1,6 +1,6 @@
 """How much the built-in server takes, and for how long: every limit it has, with its reason.
 
-It serves one person on this machine, and is to survive that person's mistakes: a loop without
+It serves one person on this machine, and should survive that person's mistakes: a loop without
 an end, an answer never read, a file posted in place of a prompt. A real Ollama has hardly any
 of these limits. This module imports nothing.
 
@@ -21,7 +21,7 @@ MAX_BODY = 4 * 2**20
 # A longer body is parsed in a thread: 64 KiB hold up the others for a tenth of a second at most.
 PARSED_AT_ONCE = 64 * 2**10
 
-# A body that is refused is read on, for whoever sends does not listen, but not without an end.
+# A refused body is still read, because a sender does not listen; but only up to this size.
 MAX_DISCARDED = 256 * 2**20
 
 MAX_DEPTH = 500  # of nests in JSON; Go's own is 10,000, Python's stack ends sooner
@@ -49,11 +49,11 @@ MAX_CONNECTIONS = 64
 HEAD_TIME = 60  # for a head to come, once it has begun: long enough to type it by hand (408)
 BODY_TIME = 300  # for its body (408): 4 MiB through the slowest of tunnels
 
-# An idle connection is kept for whoever thinks between two cells. To close it is no harm:
-# `requests` sees that it is closed, and opens another one.
+# An idle connection is kept for a person who thinks between two cells. Closing it is safe:
+# `requests` sees that it is closed, and opens a new one.
 IDLE_TIME = 300
 
-# For an answer that nobody reads, because the cell that asked waits for something else; what is
+# For an answer that is not read, because the cell that asked waits for something else; what is
 # written meanwhile fits in the sockets' buffers, the rest waits in the engine.
 UNREAD_TIME = 600
 

@@ -32,13 +32,13 @@ HOST = "127.0.0.1"
 
 
 class PortTaken(LlamalabError):
-    """The port is not to be had."""
+    """The port is not available."""
 
 
 class BuiltinServer:
     """A server in a daemon thread; `url` is its address, such as "http://127.0.0.1:43211".
 
-    The thread has an event loop of its own and touches no signal handlers, so it runs beside
+    The thread has its own event loop and touches no signal handlers, so it runs beside
     the kernel of a notebook and never keeps the interpreter from ending.
     """
 
@@ -76,7 +76,7 @@ class BuiltinServer:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End it at once, cutting off a stream that is open. To stop twice is no harm."""
+        """End it at once, cutting off a stream that is open. Stopping twice is safe."""
         self._uvicorn.should_exit = True
         self._thread.join()
 
@@ -96,8 +96,8 @@ def serve(
 ) -> None:
     """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`.
 
-    A folder of one's own comes before the recordings of llamalab, and not in their place.
-    With the fault "refuse" nobody listens: every connection is refused.
+    Your own folder comes before llamalab's recordings, and does not replace them.
+    With the fault "refuse" nothing listens: every connection is refused.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
@@ -135,7 +135,7 @@ def address(listener: socket.socket) -> str:
 
 
 def listen(port: int, deaf: bool = False) -> socket.socket:
-    """A socket that listens on `port` of 127.0.0.1 and shares it with nobody; not if `deaf`."""
+    """A socket that listens on `port` of 127.0.0.1 and does not share it; not if `deaf`."""
     # The protocol is named: only then asyncio sends each record at once (TCP_NODELAY). Else the
     # first one of each answer on a kept connection would wait 41 ms for the client's kernel.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

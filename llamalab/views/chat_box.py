@@ -193,7 +193,7 @@ class _Question:
         if not self.records:
             self.began = time.monotonic()
         self.records.append(record)
-        self.model = record.get("model") or self.model  # who answers, which may be another one
+        self.model = record.get("model") or self.model  # who answers; it may be a different one
         self.text += fragment_of(record)
 
     def pace(self) -> str:

@@ -25,7 +25,7 @@ def inspector(content: bytes, chunks: Iterable[bytes] | None = None) -> base.Vie
 
     A slider, buttons and the arrow keys go through the lines; the current piece is marked in all
     four panes. `chunks`, the same bytes cut as they came, shows where one chunk ends and the next
-    begins: `llamalab.inspector(b"".join(chunks), chunks)`. Lines that are no records are shown as
+    begins: `llamalab.inspector(b"".join(chunks), chunks)`. Lines that are not records are shown as
     well, with what is wrong. Raises `LlamalabError` where `content` is not bytes.
 
     >>> inspector(b'{"response":"Yes"}\n{"response":","}\n')
@@ -240,7 +240,7 @@ def _pane(name: str, what: str, kind: str, content: str) -> str:
 
 
 def _tape_of(data: bytes) -> str:
-    """Bytes as one sees them: ASCII as it is, each other byte in a box of its own."""
+    """Bytes as one sees them: ASCII as it is, each other byte in its own box."""
     text = data.decode("utf-8", "surrogateescape")
     return re.sub(r"[^ -~]", _boxes, base.escape(text))
 

@@ -90,7 +90,7 @@ class Race(base.View):
 
     def _pane(self, name: str, how: str, text: str, now: float, share: float, waits: bool) -> str:
         finished = now >= self.end
-        state = "✔ whole" if finished else "… still coming" if text else "○ nothing to read yet"
+        state = "✔ complete" if finished else "… still coming" if text else "○ nothing to read yet"
         bar = f'<i{" class=ll-waits" if waits else ""} style="width:{share:.0%}"></i>'
         clock = f"{now:.1f} s: {state}, {len(text):,} characters"
         shown = ("… " if len(text) > SHOWN else "") + base.escape(text[-SHOWN:])

@@ -69,7 +69,7 @@ class TimeBars(base.View):
             keys = ("total_duration", *PARTS.values(), "eval_count")
             missing = [key for key in keys if number(answer.last, key) is None]
             if answer.broken:
-                said.append(f"{name} is not whole: {answer.broken}")
+                said.append(f"{name} is not complete: {answer.broken}")
             elif missing:
                 said.append(f"{name} does not say (zero is left out): {', '.join(missing)}.")
         return ["", *said] if said else []

@@ -22,7 +22,7 @@ PARTS = {
     "prompt": "prompt_eval_duration",
     "generation": "eval_duration",
 }
-REST = "rest"  # what `total_duration` has left: waiting in the queue, and what nobody measures
+REST = "rest"  # what `total_duration` has left: waiting in the queue, and what is not measured
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TimedAnswer:
     records: list[dict]
     fragments: list[str]  # the text it carries, "" where it carries none
     came: list[float] | None  # seconds after the question; None where the records do not say
-    broken: str  # why the answer is not whole; "" if it is
+    broken: str  # why the answer is not complete; "" if it is
 
     @property
     def last(self) -> dict:
@@ -97,7 +97,7 @@ def parts_of(last: dict) -> dict[str, float | None]:
 
 
 def _records_of(content: bytes) -> tuple[list[dict], str]:
-    """The records of a body, as far as they are whole; and what is wrong with the next one."""
+    """The records of a body, as far as they are complete; and what is wrong with the next one."""
     records = []
     try:
         for record in map(load_record, lines_of([content])):
@@ -129,7 +129,7 @@ def _list(x: Any) -> list[dict]:
 
 
 def _fragments(records: list[dict]) -> tuple[list[str], str]:
-    """The text in each record, and why the answer is not whole."""
+    """The text in each record, and why the answer is not complete."""
     fragments, broken = [], ""
     for record in records:
         try:

@@ -148,7 +148,7 @@ def test_the_race_runs_to_its_end(notebook):
     expect(stream).to_contain_text("Yes, I am", timeout=MINUTE)
     expect(batch).to_contain_text("nothing to read yet")
     for pane in (batch, stream):
-        expect(pane).to_contain_text("✔ whole", timeout=MINUTE)
+        expect(pane).to_contain_text("✔ complete", timeout=MINUTE)
         expect(pane).to_contain_text("How may I assist you today?")
 
 

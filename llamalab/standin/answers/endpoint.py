@@ -39,7 +39,7 @@ class Endpoint:
     def client(self, timeout: float | None = None) -> httpx.AsyncClient:
         """A client for one request. Not the environment's proxies or passwords.
 
-        Each request has a client, and so a connection, of its own, which ends with it. An engine
+        Each request has its own client, and so its own connection, which ends with it. An engine
         that hangs up on an idle one would spoil the next request; and a connection that httpx is
         about to close when its reader is cancelled stays open, unless the client is closed, too.
         """

@@ -1,4 +1,4 @@
-"""llama.cpp in a process of its own: started, watched, ended.
+"""llama.cpp in a separate process: started, watched, ended.
 
 What hangs, crashes or swells takes only that process with it, and the answers that it was
 writing. The process listens on loopback, on a port and with a key made for it.
@@ -40,7 +40,7 @@ def settings(file: Path) -> dict:
     return {
         "file": str(file),
         "threads": threads(),
-        # Each reader has a context of its own: one shared by all fails for all when it is full.
+        # Each reader has its own context: a shared one would fail for all when it is full.
         "n_parallel": SLOTS,
         "n_ctx": SLOTS * CONTEXT,
         "kv_unified": False,
@@ -113,7 +113,7 @@ class Engine:
         return max(limits.ENGINE_SILENCE, self._size / limits.ENGINE_BYTES_PER_SECOND)
 
     def stop(self) -> None:
-        """End it at once; all its memory is given back. To stop twice does no harm."""
+        """End it at once; all its memory is given back. Stopping twice is safe."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._log):

@@ -34,5 +34,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder: no module of ours is to stand for another one
+    sys.path.pop(0)  # this folder: no module of ours should replace another
     main()

@@ -30,7 +30,7 @@ def read_header(file: Path) -> dict[str, Any]:
     """The file's metadata by name, its keys sorted; long lists are None.
 
     `general.parameter_count` is counted, whatever the file says. Raises ValueError where this
-    is no GGUF file, or only the beginning of one; OSError as `open` does.
+    is not a GGUF file, or only the start of one; OSError as `open` does.
     """
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
@@ -45,7 +45,7 @@ def read_header(file: Path) -> dict[str, Any]:
                 header[name] = _value(opened, *_unpack(opened, "<I"))
             header["general.parameter_count"] = sum(_tensor_size(opened) for _ in range(tensors))
         except BROKEN:
-            raise ValueError(f"{file} is not a whole GGUF file") from None
+            raise ValueError(f"{file} is not a complete GGUF file") from None
     return dict(sorted(header.items()))
 
 

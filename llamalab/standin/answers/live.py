@@ -83,7 +83,7 @@ class LiveModel(ABC):
                     async for line in lines:
                         yield line
                 return
-            except Unreachable:  # an engine that has just ended; another one can be had
+            except Unreachable:  # an engine that has just ended; a new one can start
                 if last_try:
                     raise
 

@@ -24,7 +24,7 @@ KEEP_ALIVE = 300.0  # seconds an idle model stays in memory, as Ollama's
 
 
 class LocalModel(LiveModel):
-    """A GGUF file on this machine, run by llama.cpp (xllamacpp) in a process of its own."""
+    """A GGUF file on this machine, run by llama.cpp (xllamacpp) in a separate process."""
 
     def __init__(self, name: str, file: Path, pulled: bool = False):
         self.name, self.file = name, file
@@ -42,7 +42,7 @@ class LocalModel(LiveModel):
 
     def item(self) -> dict:
         status = self.file.stat()
-        with self.file.open("rb") as opened:  # of the whole file it would take seconds
+        with self.file.open("rb") as opened:  # hashing the complete file would take seconds
             digest = hashlib.sha256(opened.read(2**20) + str(status.st_size).encode())
         name = protocol.short_name(self.name)
         return {
@@ -87,7 +87,7 @@ class LocalModel(LiveModel):
             # Shielded, here and below: a thread goes on when the reader who began it has gone.
             yield await asyncio.shield(self._loaded())
         except EngineGone:
-            if self._engine:  # the next request is to find out that it needs another one
+            if self._engine:  # the next request should find out that it needs a new one
                 await asyncio.to_thread(self._engine.settle)
             raise
         finally:
@@ -190,7 +190,7 @@ async def progress_of(pull: Callable[..., Any]) -> AsyncGenerator[tuple[int, int
 
     pulling = asyncio.ensure_future(asyncio.to_thread(pull, report, cancelled))
     pulling.add_done_callback(lambda _: reports.put_nowait(None))
-    # Looked at also where nobody waits for it any more, else asyncio prints it.
+    # Read even if nothing waits for it any more, else asyncio prints it.
     pulling.add_done_callback(lambda _: pulling.cancelled() or pulling.exception())
     try:
         while (reported := await reports.get()) is not None:

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "recordings"  # those that come with llamal
 IGNORED = ("model", "stream", "keep_alive")
 DEFAULTS = {"raw": False, "logprobs": False, "top_logprobs": 0}
 DEFAULTS |= {"truncate": True, "shift": True, "think": False}
-# How a model is run says nothing about what is asked; names that Ollama does not know neither.
+# How a model is run says nothing about what is asked; nor do names that Ollama does not know.
 OPTIONS_THAT_MATTER = protocol.OPTIONS.keys() - {"num_ctx", "num_thread", "num_batch", "num_gpu"}
 OPTIONS_THAT_MATTER -= {"main_gpu", "use_mmap"}
 
@@ -47,7 +47,7 @@ class Recording:
     request: dict
     lines: list[bytes]
     pauses: list[float]  # seconds before each line, as recorded
-    content: bytes  # of the whole file
+    content: bytes  # of the complete file
     modified: int  # when the file was, in ns since 1970
 
     @property

@@ -1,4 +1,4 @@
-"""A model elsewhere, behind the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server."""
+"""A model elsewhere that speaks the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from llamalab.standin.ollama import protocol
 
 
 class RemoteModel(LiveModel):
-    """A model behind the OpenAI protocol: vLLM, SGLang, Ray Serve, a llama-server elsewhere."""
+    """A model elsewhere that speaks the OpenAI protocol, such as that of vLLM or Ray Serve."""
 
     thinks = True  # it may: the engine knows, and says so if not
 

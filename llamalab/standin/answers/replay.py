@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from llamalab.standin.answers.recordings import Recording, schedule
 from llamalab.standin.ollama import gojson, protocol
 
-# What /api/tags tells about a model. Nobody knows how the recorded one was quantized.
+# What /api/tags tells about a model. How the recorded one was quantized is not known.
 UNKNOWN = {
     "family": "unknown",
     "families": ["unknown"],

@@ -48,7 +48,7 @@ class Source(Protocol):
 class RecordingsFirst:
     """Recordings, and a model for what is not recorded, also where a recorded model was asked.
 
-    The model's own name is then in every record: a reader can see that another one has spoken.
+    The model's own name is then in every record: a reader sees that a different one has answered.
     """
 
     def __init__(self, recordings: Source, model: Source, name: str):

@@ -60,7 +60,7 @@ def settings_of(request: dict, context: int | None = None) -> dict:
     if options.get("num_predict", 0) < 1:
         options.pop("num_predict", None)  # until the model stops, or its context is full
     if options.get("seed", -1) < 0:
-        options.pop("seed", None)  # another one each time
+        options.pop("seed", None)  # a different one each time
     settings = {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
     think = request.get("think")
     if think is False or isinstance(think, str):
@@ -222,7 +222,7 @@ async def events_that_fit(
 
 
 def without_oldest(messages: list[dict], excess: int = 1) -> list[dict]:
-    """A conversation without its oldest message that is no system prompt; [] if none can go.
+    """A conversation without its oldest message that is not a system prompt; [] if none can go.
 
     Nor with the next ones, as long as they must go as well: a message has no more tokens than
     bytes, and a few around it, so that it is still too long by some of the `excess`.
@@ -245,7 +245,7 @@ def newest(messages: list[dict], longest: int) -> list[dict]:
 
 
 async def context_of(endpoint: Endpoint, body: dict, said: str) -> list[int]:
-    """The tokens of prompt and answer, for whoever sends them back as `context`.
+    """The tokens of prompt and answer, for clients that send them back as `context`.
 
     [] where the engine cannot turn text into tokens; the record then goes without.
     """

@@ -56,12 +56,12 @@ class Connection(H11Protocol):
             self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """What comes is no HTTP: uvicorn calls this while it handles h11's error."""
+        """What comes is not HTTP: uvicorn calls this while it handles h11's error."""
         error = sys.exc_info()[1]
         if getattr(error, "error_status_hint", 400) == 431:
             return self.refuse(431, limits.HEAD_TOO_LONG)
         why = "a chunk has no length" if "chunk header" in str(error) else error or msg
-        self.refuse(400, f"the request is no HTTP: {why}")
+        self.refuse(400, f"the request is not HTTP: {why}")
 
     def refuse(self, status: int, text: str) -> None:
         """Answer, unless an answer has begun, and close once the sender had time to read it."""
@@ -79,7 +79,7 @@ class Connection(H11Protocol):
         head += [f"{name.title()}: {value}" for name, value in answer.headers.items()]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + answer.body)
         self.transport.write_eof()
-        self.flow.resume_reading()  # else nobody would see the sender leave
+        self.flow.resume_reading()  # else we would not see the sender leave
         self._coming = self.loop.call_later(limits.LINGER, self.transport.close)
 
     def _watch(self) -> None:

@@ -13,7 +13,7 @@ BREAKS = ("/api/generate", "/api/chat", "/v1/chat/completions")  # the other end
 
 
 class Dial:
-    """ASGI middleware, after the guard: finds out which fault a request is to meet."""
+    """ASGI middleware, after the guard: finds out which fault a request should meet."""
 
     def __init__(self, app: ASGIApp, fault: str | None = None):
         self.app, self.fault = app, fault

@@ -1,7 +1,7 @@
 """The faults: answers that break as those of real models and networks do.
 
     SERVER/fault/cut                the address of a server whose answers are cut
-    llamalab serve --fault cut      ... or the whole server is such a one
+    llamalab serve --fault cut      ... or of the whole server
 
 What breaks is the real answer, on its way out: either its records, as where the model is in
 trouble (`answer`), or its bytes, as where the network is (`wire`). Only two faults put somebody
@@ -99,7 +99,7 @@ class Broken:
         self.source, self.fault = source, fault
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.source, name)  # what is no answer does not break
+        return getattr(self.source, name)  # what is not an answer does not break
 
     def answer(self, path: str, request: dict) -> Lines:
         lines = self.source.answer(path, request)
@@ -209,7 +209,7 @@ async def split_lines(wire: Wire, body: bytes) -> None:
 
 async def split_characters(wire: Wire, body: bytes) -> None:
     first = next((i for i, byte in enumerate(body) if byte > 127), -1)
-    await wire.send_in_two(body, first + 1)  # behind the first byte of its several
+    await wire.send_in_two(body, first + 1)  # after the first of its bytes
 
 
 async def garbage(wire: Wire, body: bytes) -> None:
@@ -235,7 +235,7 @@ async def refuse(wire: Wire) -> None:
 
 
 FAULTS = {
-    "refuse": Fault("nobody is there: no connection, or it is closed at once", instead=refuse),
+    "refuse": Fault("no server is there: no connection, or it is closed at once", instead=refuse),
     "slow-start": Fault(
         f"nothing comes for {SLOW_START:g} s, as while a model loads; then the right answer",
         answer=slow_start,
@@ -249,7 +249,7 @@ FAULTS = {
     ),
     "error-midway": Fault("the model fails: an error is the last record", answer=error_midway),
     "stall": Fault("a few records, then nothing more, and no end either", answer=stall),
-    "garbage": Fault("a line in the middle is no JSON", wire=garbage),
+    "garbage": Fault("a line in the middle is not JSON", wire=garbage),
     "html": Fault("every path is the login page of a Wi-Fi, status 200", instead=html),
     "empty": Fault("status 200, and no body at all", wire=empty),
     "no-done": Fault("all fragments, but no last record", answer=no_done),

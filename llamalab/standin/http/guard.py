@@ -42,7 +42,7 @@ PREFLIGHT = {
 
 
 class Guard:
-    """ASGI middleware in front of every path: 403 without a body for whoever may not ask."""
+    """ASGI middleware in front of every path: 403 without a body for anyone who may not ask."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -54,7 +54,7 @@ class Guard:
             return await error_response(431, limits.HEAD_TOO_LONG)(scope, receive, send)
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
-            two = "the request is no HTTP: it has two lengths"  # RFC 9112, section 6.1
+            two = "the request is not HTTP: it has two lengths"  # RFC 9112, section 6.1
             refused = error_response(400, two, headers={"Connection": "close"})
             return await refused(scope, receive, send)
         host, origin = headers.get("host", ""), headers.get("origin", "")
@@ -84,7 +84,7 @@ def size_of_head(scope: Scope) -> int:
 
 
 def is_local(host: str) -> bool:
-    """Whether a Host header names this machine, or one behind the same router.
+    """Whether a Host header names this machine, or one on the same network.
 
     >>> is_local("localhost:11434"), is_local("evil.example:11434"), is_local("8.8.8.8")
     (True, False, False)

@@ -28,7 +28,7 @@ _parser = ThreadPoolExecutor(1, "llamalab-parser")  # one long body after the ot
 async def read_body(request: Request, parse: Callable[[bytes], Any]) -> Any:
     """What `parse` makes of the body. Raises `Refusal` 413 where it is too long.
 
-    A long one is parsed in a thread, so that nobody else waits.
+    A long one is parsed in a thread, so that no other request waits.
     """
     body = bytearray()
     try:
@@ -64,7 +64,7 @@ async def collect(pieces: AsyncGenerator) -> list:
 class Records:
     """The response that streams: one chunk a record, the status line with the first of them.
 
-    An error before the first record has a status of its own; after it, it is the last record.
+    An error before the first record has its own status; after it, it is the last record.
     """
 
     media_type = "application/x-ndjson"
@@ -90,7 +90,7 @@ class Records:
                         await send(start(self.media_type))
                         started = True
                     await send(chunk(line))
-                    await asyncio.sleep(0)  # a source in full flow keeps nobody waiting
+                    await asyncio.sleep(0)  # a fast source does not keep others waiting
         except Refusal as refusal:
             if not started:
                 return await self.refused(refusal)(scope, receive, send)

@@ -182,7 +182,7 @@ def not_found(model: str) -> Refusal:
 
 
 def canonical(model: str) -> str | None:
-    """A model's full name, the same for all ways to write it; None for what is no name.
+    """A model's full name, the same for all ways to write it; None for what is not a name.
 
     >>> canonical("MISTRAL") == canonical("library/mistral:latest")
     True

@@ -210,7 +210,7 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(url):
 )
 def test_what_is_no_http_is_answered_as_ollama_words_an_error(url, request_):
     status, text = error_in(exchange(url, request_))
-    assert (status, text[:24]) == (400, "the request is no HTTP: ")
+    assert (status, text[:25]) == (400, "the request is not HTTP: ")
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/generate"])
