@@ -126,14 +126,14 @@ class Engine:
             self._process.wait(timeout=0.5)
 
     def memory(self) -> int:
-        """Its resident memory in bytes; 0 where it has ended."""
-        with contextlib.suppress(psutil.Error):
+        """Its resident memory in bytes; 0 where it cannot be known, as once it has ended."""
+        with contextlib.suppress(psutil.Error, OSError):
             return sum(process.memory_info().rss for process in self._processes)
         return 0
 
     def seconds_worked(self) -> float:
-        """The processor time it has used; 0 where it has ended."""
-        with contextlib.suppress(psutil.Error):
+        """The processor time it has used; 0 where it cannot be known, as once it has ended."""
+        with contextlib.suppress(psutil.Error, OSError):
             return sum(sum(process.cpu_times()[:2]) for process in self._processes)
         return 0
 

@@ -1,5 +1,6 @@
 """Whatever becomes of the engine, the server, its recordings and the next reader go on."""
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
+from raw_http import PATIENCE
 
 from llamalab.standin import limits
 from llamalab.standin.answers.engine import SLOTS
@@ -128,6 +130,23 @@ def test_a_long_prompt_is_no_silence(url, model, impatient):
     long = generate(url, prompt="word " * 1100)
     assert last_record(long.iter_lines())["prompt_eval_count"] > 1000
     assert model._engine._process.pid == process
+
+
+def test_the_watchdog_goes_on_where_no_file_can_be_opened(url, model, monkeypatch):
+    """psutil reads files: with none to be had it cannot say how much memory the engine takes."""
+
+    def fail(process):
+        looked.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    assert is_answered(url)
+    looked = threading.Event()
+    monkeypatch.setattr(psutil.Process, "memory_info", fail)
+    assert looked.wait(PATIENCE)
+    monkeypatch.undo()
+    process, model._engine._may_take = model._engine._process, 1
+    process.wait(PATIENCE)  # it is still watched, and swells
+    assert is_answered(url)
 
 
 def test_an_unloaded_model_gives_all_its_memory_back(url, model):
