@@ -121,7 +121,8 @@ class LocalModel(LiveModel):
     async def close(self) -> None:
         if self._timer:
             self._timer.cancel()
-        await asyncio.to_thread(self._stop)
+        async with self._loading:  # an engine that is still loading has to be stopped, too
+            await asyncio.to_thread(self._stop)
 
     def _header(self) -> dict:
         try:

@@ -330,6 +330,18 @@ def serve(**environment):
     return process, process.stdout.readline().split()[1]
 
 
+def test_a_server_that_stops_while_its_model_loads_leaves_no_engine(model_file):
+    me = psutil.Process()
+    others = set(me.children())
+    server = BuiltinServer.start(speed=0, engine=LocalModel(MODEL, model_file))
+    with server, connect(server.url) as connection:
+        connection.sendall(post_bytes("/api/generate", asked()))
+        eventually(lambda: set(me.children()) - others)
+        (engine,) = set(me.children()) - others
+        server.stop()
+    assert not engine.is_running()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it_in_the_middle_of_an_answer_and_leaves_nothing(model_file, name):
