@@ -30,6 +30,7 @@ class LocalModel(LiveModel):
         self.name, self.file = name, file
         self._pulled = pulled  # the file is the one that `builtin_model` keeps
         self._engine: Engine | None = None
+        self._loaded_item: dict = {}  # as it was when it was loaded: the file may change
         self._watching: asyncio.Task | None = None
         self._loading = asyncio.Lock()
         self._readers = 0
@@ -41,6 +42,7 @@ class LocalModel(LiveModel):
         return self.file.is_file() and has_engine()
 
     def item(self) -> dict:
+        header = self._header()  # first: it says what is wrong with a file
         status = self.file.stat()
         with self.file.open("rb") as opened:  # hashing the complete file would take seconds
             digest = hashlib.sha256(opened.read(2**20) + str(status.st_size).encode())
@@ -51,7 +53,7 @@ class LocalModel(LiveModel):
             "modified_at": protocol.local_time(status.st_mtime_ns),
             "size": status.st_size,
             "digest": digest.hexdigest(),
-            "details": gguf.details(self._header()),
+            "details": gguf.details(header),
             "capabilities": ["completion"],
         }
 
@@ -70,7 +72,7 @@ class LocalModel(LiveModel):
     def running(self) -> list[dict]:
         if self._engine is None:
             return []
-        item = self.item()
+        item = self._loaded_item
         for key in ("context_length", "embedding_length"):
             item["details"].pop(key, None)
         return [
@@ -166,11 +168,14 @@ class LocalModel(LiveModel):
     def _start(self) -> Engine:
         """Load the model, once it is known to be one."""
         self._stop()
-        self._header()
+        self._loaded_item = self.item()
         if self._pulled and not builtin_model.is_whole(self.file):
             what = f"{self.file} has changed; {builtin_model.PULL}"
             raise Refusal(500, f"error loading model: {what}")
-        return Engine(self.file)
+        try:
+            return Engine(self.file)
+        except OSError as error:  # no more processes, files or memory to be had
+            raise Refusal(500, f"error loading model: {error}") from None
 
     def _stop(self) -> None:
         if self._engine is not None:

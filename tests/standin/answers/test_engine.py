@@ -1,6 +1,7 @@
 """The engine comes when it is asked for, answers many at once, stops when told, and goes."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from raw_http import PATIENCE, ask, connect, post_bytes
 from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.engine import SLOTS
 from llamalab.standin.answers.local_model import LocalModel, local_model
+from llamalab.standin.ollama.protocol import Refusal
 from llamalab.standin.run import BuiltinServer
 
 MODEL = builtin_model.NAME
@@ -261,6 +263,35 @@ def test_nobody_else_gets_at_the_engine(loaded):
 
 
 # ---- other files, and broken ones
+
+
+def test_a_loaded_model_is_listed_also_once_its_file_has_gone(model_file, tmp_path):
+    file = tmp_path / "other.gguf"
+    file.symlink_to(model_file)
+    with BuiltinServer.start(speed=0, engine=LocalModel(MODEL, file)) as server:
+        load(server.url)
+        before = running(server.url)
+        file.unlink()
+        after = running(server.url)
+    assert [item["name"] for item in before] == [MODEL]
+    assert after == before
+
+
+def test_a_file_that_cannot_be_read_is_a_refusal(tmp_path):
+    with pytest.raises(Refusal, match=r"error loading model: .*gone\.gguf"):
+        LocalModel(MODEL, tmp_path / "gone.gguf").item()
+
+
+def test_where_no_process_can_be_started_the_error_says_so(live, unloaded, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    status, _, body = ask(live, "POST", "/api/generate", asked())
+    assert status == 500
+    assert "error loading model: [Errno" in json.loads(body)["error"]
+    monkeypatch.undo()
+    assert generate(live)["done"]
 
 
 def test_llamalab_model_is_served_under_its_file_s_name(model_file, tmp_path, monkeypatch):
