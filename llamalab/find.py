@@ -85,7 +85,7 @@ def take_over() -> bool:
 
 
 def goes_on(address: str) -> bool:
-    """Whether a shared server that did not answer has been replaced, by us or by another one."""
+    """Whether a shared server that did not answer has been replaced, by us or by others."""
     if address != _shared:
         return False
     end = time.monotonic() + 5

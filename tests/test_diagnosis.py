@@ -140,7 +140,7 @@ def test_a_version_that_is_none_is_not_ollama_s(body):
         ({"done_reason": "load"}, "has no prompt"),
         ({"done_reason": "length", "thinking": "Hm"}, "with thinking"),
         ({"done_reason": "stop", "message": {"thinking": "Hm"}}, "only thought"),
-        ({"done_reason": "stop", "message": "?"}, "no text in it"),
+        ({"done_reason": "stop", "message": "?"}, "has no text"),
     ],
 )
 def test_an_answer_without_a_text_says_why(last, says):

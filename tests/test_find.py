@@ -142,7 +142,7 @@ def test_a_name_nobody_knows_is_said(monkeypatch):
 
 @pytest.mark.parametrize("answer", [whole("200 OK", b"<html>", "text/html"), whole("404 no", b"")])
 def test_something_that_is_no_model_server_is_said(answer):
-    with tiny_server(answer) as url, pytest.raises(ServerNotFound, match="no model server"):
+    with tiny_server(answer) as url, pytest.raises(ServerNotFound, match="not a model server"):
         find.who_answers(url)
 
 
