@@ -314,6 +314,7 @@ def elsewhere(model: str) -> str:
 
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="show every check, if all is well, too")
     parser.epilog = "OK, or a note of what limits the lesson, or FAIL: then the exit code is 1."
 
 
@@ -322,7 +323,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from llamalab import doctor
 
     report = doctor()
-    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns), arguments.all))
     return 0 if report.ok else 1
 
 

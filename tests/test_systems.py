@@ -98,8 +98,8 @@ def test_a_question_is_answered_with(setting):
 
 @pytest.mark.parametrize("setting", ["a Windows console", "a console for ASCII", "python -OO"])
 def test_help_and_the_doctor_speak_with(setting):
-    both = [started(*LLAMALAB, word, env=SETTINGS[setting]) for word in ("--help", "doctor")]
-    for process in both:
+    commands = (["--help"], ["doctor", "--all"])
+    for process in [started(*LLAMALAB, *words, env=SETTINGS[setting]) for words in commands]:
         said, complained = process.communicate(timeout=60)
         assert len(said.splitlines()) > 5
         assert b"Traceback" not in complained

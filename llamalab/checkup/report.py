@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 
 class Report:
-    """All lines of a checkup; `.ok` where none of them FAILs.
+    """All lines of a checkup; `.ok` where none of them FAILs. Shown as one line if all is well.
 
     >>> Report([Line("Disk", OK, "9 GB free"), Line("Port", NOTE, "taken", "stop it")])
     OK    Disk  9 GB free
@@ -75,8 +75,10 @@ class Report:
             return f"The lesson can begin; {says} what is limited or unusual."
         return "All is well: the lesson can begin."
 
-    def text(self, width: int = WIDTH) -> str:
-        """The report as aligned lines of at most `width` columns."""
+    def text(self, width: int = WIDTH, every: bool = False) -> str:
+        """The report as aligned lines of at most `width` columns; `every` if all is well, too."""
+        if self._well and not every:
+            return self.summary
         names = max((len(line.name) for line in self.lines), default=0)
         indent = " " * (len(f"{NOTE}  ") + names + 2)
         shown = []
@@ -90,12 +92,18 @@ class Report:
     __str__ = __repr__ = text
 
     def _repr_html_(self) -> str:
+        if self._well:
+            return f"<p>{self.summary}</p>"
         rows = "".join(map(row, self.lines))
         head = "".join(f"<th {LEFT}>{title}</th>" for title in HEAD)
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
             f"<p>{html.escape(self.summary)}</p>"
         )
+
+    @property
+    def _well(self) -> bool:
+        return self._count(OK) == len(self.lines)
 
     def _count(self, state: str) -> int:
         return sum(line.state == state for line in self.lines)

@@ -88,7 +88,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 def test_the_command_prints_a_line_for_each_check_and_a_sentence():
     with tiny_server(ollama("mistral:latest")) as url:
-        done = run("doctor", OLLAMA_HOST=url, COLUMNS="100")
+        done = run("doctor", "--all", OLLAMA_HOST=url, COLUMNS="100")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout
     assert [line[6:19].strip() for line in lines if line[0] != " "][:-1] == [n for n, _ in CHECKS]
@@ -532,6 +532,13 @@ def test_the_text_keeps_to_its_width_and_its_columns(width):
     assert all(len(line) <= width for line in lines)
     assert {line[:6] for line in lines[:-1]} == {"OK    ", "note  ", "FAIL  ", "      "}
     assert "                  Do: llamalab pull" in lines
+
+
+def test_where_all_is_well_one_line_says_so():
+    well = Report(REPORT.lines[:1])
+    assert str(well) == "All is well: the lesson can begin."
+    assert well._repr_html_() == f"<p>{well}</p>"
+    assert well.text(every=True).splitlines()[0].startswith("OK    Disk")
 
 
 def test_its_text_is_what_print_and_the_notebook_s_plain_twin_show():
