@@ -184,7 +184,9 @@ def test_a_chat_is_asked_stopped_and_asked_again(notebook, model, artefacts):
     expect(chat.get_by_text("You said: hello")).to_be_in_viewport()  # scrolled to its end
 
 
-@pytest.mark.parametrize("length", [1, 60, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "length", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (60, 400))]
+)
 def test_a_question_typed_at_any_speed_is_asked_whole(notebook, model, length):
     chat = view(notebook, "chat-box")
     question = chat.get_by_label("Question")

@@ -52,7 +52,7 @@ def plain(model_file):
 def test_twenty_answers_are_those_of_an_engine_at_its_defaults(plain, model_file):
     def ask_plainly(prompt: str) -> str:
         asked = {"messages": [{"role": "user", "content": prompt}], "temperature": 0}
-        asked |= {"max_tokens": 24, "repeat_penalty": 1.0}
+        asked |= {"max_tokens": 14, "repeat_penalty": 1.0}
         headers = {"Authorization": "Bearer key"}
         answer = requests.post(f"{plain}/v1/chat/completions", json=asked, headers=headers).json()
         return answer["choices"][0]["message"]["content"]
@@ -60,7 +60,7 @@ def test_twenty_answers_are_those_of_an_engine_at_its_defaults(plain, model_file
     with BuiltinServer.start(speed=0, engine=LocalModel(MODEL, model_file)) as server:
 
         def ask(prompt: str) -> str:
-            options = {"temperature": 0, "num_predict": 24}
+            options = {"temperature": 0, "num_predict": 14}
             asked = {"model": MODEL, "prompt": prompt, "stream": False, "options": options}
             return requests.post(f"{server.url}/api/generate", json=asked).json()["response"]
 
