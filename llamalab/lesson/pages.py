@@ -47,8 +47,10 @@ def state_of(file: Path) -> State | None:
     """What is in a file; None where nothing has that name."""
     try:
         content = file.read_bytes()
-    except OSError:  # a folder, a link that leads nowhere, a file without permission: not ours
-        return State("cannot be read") if os.path.lexists(file) else None
+    except FileNotFoundError:  # to look again would find what another process puts there now
+        return State("cannot be read") if os.path.islink(file) else None
+    except OSError:  # a folder, a file without permission: not ours
+        return State("cannot be read")
     page = notebook(file, content)
     if page is None:
         return State(sha256(content))
