@@ -50,7 +50,7 @@ def state_of(file: Path) -> State | None:
     except FileNotFoundError:  # to look again would find what another process puts there now
         return State("cannot be read") if os.path.islink(file) else None
     except OSError:  # a folder, a file without permission: not ours
-        return State("cannot be read")
+        return State("cannot be read") if os.path.lexists(file) else None
     page = notebook(file, content)
     if page is None:
         return State(sha256(content))
