@@ -113,7 +113,7 @@ class JupyterLab:
         self._runtime = tempfile.TemporaryDirectory(prefix="llamalab-", ignore_cleanup_errors=True)
         self._child = subprocess.Popen(
             arguments(lesson, port),
-            env=environment(server, self._runtime.name),
+            env=environment(lesson, server, self._runtime.name),
             cwd=self._runtime.name,  # where no json.py of a student's is taken for Python's own
             stdin=subprocess.DEVNULL,  # it never asks "Shut down this server (y/n)?"
             stderr=subprocess.PIPE,
@@ -212,14 +212,19 @@ def arguments(lesson: Path, port: int | None) -> list[str]:
         args.append("--KernelManager.transport_encryption=auto")
     if is_root():
         args.append("--allow-root")
+    if shell := os.environ.get("SHELL"):  # not a login shell, which would forget our PATH
+        args.append(f"--ServerApp.terminado_settings={{'shell_command': [{shell!r}]}}")
     return args
 
 
-def environment(server: str, runtime: str) -> dict[str, str]:
-    """What JupyterLab and its kernels get to know: our server, our settings, this Python."""
+def environment(lesson: Path, server: str, runtime: str) -> dict[str, str]:
+    """What JupyterLab, its kernels and its terminals get to know: our server, settings, Python."""
     settings = [str(SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     return os.environ | {
         "OLLAMA_HOST": server,
+        "LLAMALAB_LESSON": str(lesson),
+        "PATH": os.pathsep.join(filter(None, path)),
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings)),
         "JUPYTER_RUNTIME_DIR": runtime,
         "JUPYTER_TOKEN": secrets.token_hex(24),  # it would print its own, over our lines

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil  # comes with ipykernel
 import pytest
@@ -137,7 +138,7 @@ def test_no_browser_for_text_takes_the_terminal(pages, monkeypatch):
 
 def test_jupyterlab_gets_our_settings_before_the_student_s(monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
-    path = jupyterlab.environment("http://127.0.0.1:1", "runtime")["JUPYTER_CONFIG_PATH"]
+    path = jupyterlab.environment(Path("."), "http://127.0.0.1:1", "runtime")["JUPYTER_CONFIG_PATH"]
     assert path.split(os.pathsep) == [str(jupyterlab.SETTINGS), "theirs"]
 
 
@@ -176,8 +177,11 @@ def test_the_lesson_opens_and_ends_without_a_trace(copy, signal_name):
     session.trust_env = False
     with opened(copy) as lesson:
         answer = session.get(lesson.page)
-        start_a_kernel(lesson.page)
+        start(lesson.page, "api/kernels", {"name": "python3"})
+        start(lesson.page, "api/terminals", {})
         started = psutil.Process(lesson.process.pid).children(recursive=True)
+        lab = next(process for process in started if process.ppid() == lesson.process.pid)
+        beside = [(process.cwd(), process.environ()["PATH"]) for process in lab.children()]
         lesson.process.send_signal(getattr(signal, signal_name))
         _, said = lesson.process.communicate()
     assert answer.status_code == 200
@@ -186,11 +190,16 @@ def test_the_lesson_opens_and_ends_without_a_trace(copy, signal_name):
     assert [word for word in shown if word != "Root"] == ["Server", "Lesson", "Page", "Stop"]
     assert str(copy) in lesson.lines[1]
     assert (lesson.process.returncode, said) == (0, "")
-    assert len(started) >= 2  # JupyterLab and a kernel
-    assert not [process for process in started if process.is_running()]
+    assert len(started) >= 3  # JupyterLab, a kernel and a terminal
+    assert len(beside) >= 2
+    for folder, path in beside:  # `python chat.py` finds the script, and requests
+        assert folder == str(copy)
+        assert path.split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    left = [process for process in started if process.is_running()]
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def start_a_kernel(page: str) -> None:
+def start(page: str, endpoint: str, what: dict) -> None:
     root, token = page.split("?token=")
     key = {"Authorization": f"token {token}"}
-    requests.post(f"{root}api/kernels", headers=key, json={"name": "python3"}).raise_for_status()
+    requests.post(root + endpoint, headers=key, json=what).raise_for_status()
