@@ -60,7 +60,7 @@ def execute(path: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
         builtin_model.pull()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "notebooks")
-        own = shutil.ignore_patterns("my_*", "ask_*", "chat.py", ".*")
+        own = shutil.ignore_patterns("my_*", "ask_*", "chat*.py", ".*")
         shutil.copytree(path.parent, here, ignore=own)
         client = NotebookClient(
             notebook,

@@ -62,8 +62,8 @@ GUESSES: dict[str, Guess] = {
         "How many records did the server send for your answer?",
         {
             "a": "one: the sentence",
-            "b": "one for each word or less",
-            "c": "more than one for each word",
+            "b": "exactly one for each word",
+            "c": "more records than words",
         },
         "c",
         "A record holds a fragment of the text. Often that is one word, but a long word may need "

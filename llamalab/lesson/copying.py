@@ -20,7 +20,7 @@ FIRST_PAGE = "00-start-here.ipynb"
 FOR_INSTRUCTORS = "instructors.md"  # beside the chapters, but not in a student's copy
 OTHER_FOLDER = "name another folder: llamalab lab FOLDER"
 MANIFEST = ".llamalab.json"  # in the student's folder: when it was made, and what was copied
-LEFT_BY_RUNNING = (".", "my_", "ask_", "chat.py", "__pycache__")
+LEFT_BY_RUNNING = (".", "my_", "ask_", "chat", "__pycache__")
 PART = ".llamalab-part-"  # in front of the name of what is being written there
 
 

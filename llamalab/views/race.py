@@ -15,7 +15,7 @@ SHOWN = 1500  # characters of a text: of more, the end
 
 
 def race(x: Any) -> base.View:
-    """The same answer in batch (`"stream": false`) and as a stream, side by side.
+    """The same answer in batch (wait for all of it) and as a stream, side by side.
 
     `x` is an Answer, a body (bytes), a list of records, or a recording; its records say when each
     fragment came, and Play shows both answers at this pace. Raises `LlamalabError` where they do
@@ -83,8 +83,10 @@ class Race(base.View):
         share = done / len(self.came)
         return [
             '<div class="ll-two">',
-            self._pane("Batch", '"stream": false', batch, now, now / (self.end or 1), not batch),
-            self._pane("Stream", '"stream": true', streamed, now, share, False),
+            self._pane(
+                "Batch", "wait for the whole answer", batch, now, now / (self.end or 1), not batch
+            ),
+            self._pane("Stream", "read it while it arrives", streamed, now, share, False),
             "</div>",
         ]
 
