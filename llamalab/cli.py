@@ -27,6 +27,9 @@ the server
   record PROMPT    ... and keep it in a file; `serve --recordings FOLDER` replays it
   pull [MODEL]     fetch the model in the box, 98 MB, once
   serve            run the built-in server in this terminal
+
+the class
+  share            one model server for a class: nginx, a key and a sheet for each student
 """
 
 EXAMPLES = """\
@@ -122,13 +125,20 @@ def lab_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=port, metavar="N", help="JupyterLab's port (default: a free one from 8888)"
     )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="the class's server, as on your sheet: http://ada:KEY@192.0.2.7:8080. It is kept for "
+        "next time, for you alone; `--server none` forgets it.",
+    )
 
 
 def lab(arguments: argparse.Namespace) -> int:
     """Open your copy of the lesson in JupyterLab, with a model server. Ctrl-C stops both."""
     from llamalab.lesson.jupyterlab import open_lab
 
-    return open_lab(arguments.folder, arguments.port, browser=not arguments.no_browser)
+    browser = not arguments.no_browser
+    return open_lab(arguments.folder, arguments.port, browser, server=arguments.server)
 
 
 def reset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +175,16 @@ def server_for(arguments: argparse.Namespace) -> str:
 
     if arguments.server:
         return arguments.server
+    kept_server()
     return find.server(quiet=True, prepare=fetch_model.fetch_or_go_on, share=False)
+
+
+def kept_server() -> None:
+    """Use the class's server that the student's copy of the lesson knows, if it does."""
+    from llamalab.lesson import class_server
+    from llamalab.lesson.copying import find_folder
+
+    class_server.use_kept(find_folder())
 
 
 def ask(arguments: argparse.Namespace) -> int:
@@ -322,9 +341,62 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Check whether everything is there that the lesson needs, and say what fixes it if not."""
     from llamalab import doctor
 
+    kept_server()
     report = doctor()
     print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns), arguments.all))
     return 0 if report.ok else 1
+
+
+def share_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--students",
+        metavar="FILE|N",
+        help="a file with a student on each line, or a table (CSV) with a column `name`; or how "
+        "many students there are",
+    )
+    parser.add_argument(
+        "--upstream",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="URL",
+        help="the model servers, each such as http://192.0.2.20:11434 (default: an Ollama on this "
+        "machine, else the built-in server)",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS[:PORT]",
+        help="this machine's address, as the students see it (default: the one it has in its "
+        "network, port 8080)",
+    )
+    parser.add_argument("--cert", metavar="FILE", help="the certificate for https, with --key FILE")
+    parser.add_argument("--key", metavar="FILE", help="the certificate's private key")
+    parser.add_argument("--out", default="llama-class", metavar="DIR", help="default: llama-class")
+    parser.add_argument(
+        "--add", action="append", default=[], metavar="NAME", help="give a late student a key"
+    )
+    parser.add_argument(
+        "--withdraw", action="append", default=[], metavar="NAME", help="take a key back"
+    )
+    parser.add_argument("--run", dest="start", action="store_true", help="run nginx with it until Ctrl-C")
+    parser.add_argument(
+        "--watch", action="store_true", help="show each student's answers and errors as they come"
+    )
+    parser.epilog = (
+        "Type it again in the same folder to change something: the keys stay, and what you do not "
+        "say stays as it was. --add and --withdraw also work while nginx runs."
+    )
+
+
+def share(arguments: argparse.Namespace) -> int:
+    """One model server for a class: writes nginx's configuration, and a key and a sheet for each.
+
+    Nothing of llamalab's is in the path of a request. Only the lesson's requests get through, one
+    answer at a time for each student.
+    """
+    from llamalab.classroom.share.command import Asked, share
+
+    return share(Asked(**{field: getattr(arguments, field) for field in Asked._fields}))
 
 
 def question(text: str) -> str:
@@ -361,4 +433,5 @@ COMMANDS = {
     "record": (record_arguments, record),
     "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
+    "share": (share_arguments, share),
 }

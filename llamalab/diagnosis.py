@@ -47,6 +47,7 @@ class Answer:
             self.words = str(response.json()["error"])  # Ollama says why
         except (requests.RequestException, ValueError, KeyError, TypeError, RuntimeError):
             self.words = ""
+        self.of_class = "class server" in self.words  # nginx, as `llamalab share` sets it up
         self.address = base(response.url)
         asked = response.history[0] if response.history else response
         self.moved = asked.request.method != response.request.method and self.address
@@ -65,6 +66,7 @@ class Answer:
             "right": right_address(self.address),
             "https": f"https://{parts.netloc}{parts.path}",
             "with_key": f"{parts.scheme}://USER:KEY@{parts.netloc}{parts.path}",
+            "sheet": f"{parts.scheme}://NAME:KEY@{parts.netloc}",
             "key": keys.sent_with(self.response.request),
             "when": when(self.response, self.words),
             "fetch": fetch,
@@ -107,6 +109,41 @@ TABLE = (
         ModelNotFound,
         "The server at {address} has no model '{model}'.",
         do="{fetch}",
+    ),
+    Row(  # these are nginx's own words, from `llamalab share`
+        lambda it: it.status == 401 and it.of_class,
+        BadAnswer,
+        "The class's server wants a key (HTTP 401).",
+        "{key}",
+        "type the line on your sheet once more: uv run llamalab --server {sheet}",
+    ),
+    Row(
+        lambda it: it.status == 403 and it.of_class,
+        BadAnswer,
+        "The class's server does not offer this (HTTP 403).",
+        "it lets only the requests of the lesson through",
+        "do this on your own computer: llamalab.server(builtin=True), or install Ollama",
+    ),
+    Row(
+        lambda it: it.status == 413 and it.of_class,
+        BadAnswer,
+        "The request is too long (HTTP 413).",
+        "the class's server takes at most 1 MiB",
+        "ask with a shorter prompt",
+    ),
+    Row(
+        lambda it: it.status == 502 and it.of_class,
+        ServerNotFound,
+        "The class's server answers, but no model server (HTTP 502).",
+        "it reaches none, or the one that was asked has just failed",
+        "ask again in a minute; if that does not help, tell your instructor",
+    ),
+    Row(
+        lambda it: it.status == 504 and it.of_class,
+        ServerBusy,
+        "The model has not begun to answer in time (HTTP 504).",
+        "it is being loaded, or too many ask at once",
+        "ask again {when}",
     ),
     Row(
         lambda it: it.status == 401,

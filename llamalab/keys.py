@@ -78,6 +78,18 @@ def sent_with(request: requests.PreparedRequest) -> str:
     return "no key was sent"
 
 
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner may read; a reader sees the old one or the new one."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".llamalab-part-")  # mode 0600
+    part = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as opened:
+            opened.write(text)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _keep(host: str, user: str, key: str) -> None:
     global _file
     if _file is None:

@@ -24,6 +24,7 @@ import zmq
 
 from llamalab import find
 from llamalab.errors import LlamalabError
+from llamalab.lesson import class_server
 from llamalab.lesson.copying import FIRST_PAGE, lesson_folder, update_lesson
 from llamalab.lesson.progress import about, next_chapter
 from llamalab.standin import fetch_model
@@ -32,10 +33,16 @@ from llamalab.standin.run import PortTaken, listen
 SETTINGS = Path(__file__).parent / "settings"
 
 
-def open_lab(folder: str | None = None, port: int | None = None, browser: bool = True) -> int:
+def open_lab(
+    folder: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    server: str | None = None,
+) -> int:
     """Open the lesson in JupyterLab and stay until Ctrl-C; returns the exit code.
 
-    `folder` receives a copy of the lesson, or has it already; `None` is the usual place.
+    `folder` receives a copy of the lesson, or has it already; `None` is the usual place. `server`
+    is the address of a class's server; it is kept in the folder, see `class_server`.
     Raises `LlamalabError` where the folder, the port or the server cannot be had.
     """
     end_like_ctrl_c()
@@ -43,7 +50,9 @@ def open_lab(folder: str | None = None, port: int | None = None, browser: bool =
         if port:
             need_free(port)
         lesson = lesson_folder(folder)
+        class_server.use(lesson, server)
         with a_server() as address:
+            class_server.keep(lesson, server)
             print(f"Lesson: {lesson} ({about(lesson)})", flush=True)
             update_lesson(lesson)
             if not os.access(lesson, os.W_OK):

@@ -28,7 +28,10 @@ MAY_IMPORT = {
     "views.live_records": ["errors", "wire", "address", "keys", "find", "client"],
     "views.timed_answer": ["errors", "wire", "standin.answers.recordings"],
     "checkup": ["errors", "wire", "address", "keys", "diagnosis", "client", "find", "standin"],
+    "classroom": [],
+    "classroom.share": ["errors", "address", "keys", "find", "lesson.jupyterlab"],
     "lesson": ["errors", "address", "find", "standin"],
+    "lesson.class_server": ["errors", "address", "keys", "find"],
     "lesson.progress": ["lesson.copying", "lesson.pages"],
     "lesson.copying": ["errors", "lesson.pages"],
     "lesson.pages": [],
@@ -37,7 +40,10 @@ MAY_IMPORT = {
     "standin.answers": ["standin.ollama", "standin.limits", "errors"],
     "standin.ollama": ["standin.limits", "errors"],
     "standin.limits": [],
-    "cli": ["errors", "client", "find", "recorder", "checkup", "lesson", "standin", "__init__"],
+    "cli": [
+        *("errors", "client", "find", "recorder", "checkup", "lesson", "standin", "__init__"),
+        "classroom",
+    ],
     "__main__": ["cli"],
     "__init__": [],
 }
