@@ -63,11 +63,26 @@ def running(folder: Path) -> psutil.Process | None:
 
 
 def reload(folder: Path) -> bool:
-    """Let a running nginx read the keys again, while answers go on; whether one runs."""
-    if not running(folder):
+    """Let a running nginx read the keys again, while answers go on; whether one runs.
+
+    When this returns, the old keys are good for nothing but the answers that run already.
+    """
+    if not (master := running(folder)):
         return False
+    old = master.children()
     run(folder, "-s", "reload")
+    end = time.monotonic() + 5
+    while any(map(takes_requests, old)) and time.monotonic() < end:
+        time.sleep(0.02)
     return True
+
+
+def takes_requests(worker: psutil.Process) -> bool:
+    """Whether a worker is there and was not told to end after its last answer."""
+    try:
+        return "shutting down" not in " ".join(worker.cmdline())
+    except psutil.Error:
+        return False
 
 
 class Nginx:
