@@ -1,0 +1,151 @@
+"""A class at work through the real nginx: sixty students, and a model server that fails."""
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+import requests
+from nginx_class import INSTALL, NGINX, PATIENCE, all_at_once, nginx_class
+from tiny_server import head, tiny_server
+
+from llamalab.standin.answers.local_model import local_model
+from llamalab.standin.answers.recordings import FOLDER
+from llamalab.standin.answers.remote_model import remote_model
+from llamalab.standin.run import BuiltinServer
+
+STUDENTS = 60
+RECORDING = FOLDER / "mistral-are-you-listening.ndjson"
+
+
+@pytest.fixture(autouse=True)
+def _nginx(need):
+    need(*NGINX, do=INSTALL)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """A folder with a recorded answer for each student, at Mistral's pace, that names them."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    asked, *records = RECORDING.read_text(encoding="utf-8").splitlines()
+    for number in range(STUDENTS):
+        mine = json.loads(asked)
+        mine["json"]["prompt"] = f"I am number {number}."
+        lines = [json.loads(line) for line in records]
+        for line in lines[:-1]:
+            line["response"] += f"<{number}>"
+        text = "\n".join(map(json.dumps, [mine, *lines])) + "\n"
+        (folder / f"{number}.ndjson").write_text(text, encoding="utf-8")
+    return folder
+
+
+def fragments(answer: requests.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line)["response"] for line in answer.iter_lines()]
+
+
+@pytest.mark.usefixtures("model_file")
+@pytest.mark.parametrize("asking", [6, pytest.param(STUDENTS, marks=pytest.mark.long)])
+def test_sixty_students_at_three_servers_get_their_own_answers(recordings, tmp_path, asking):
+    folders = [recordings, FOLDER]
+    with (
+        BuiltinServer.start(recordings=folders, engine=local_model()) as first,
+        BuiltinServer.start(recordings=folders, engine=borrowed(first)) as second,
+        BuiltinServer.start(recordings=folders, engine=borrowed(first)) as third,
+        nginx_class(tmp_path / "c", first.url, second.url, third.url, count=STUDENTS) as a_class,
+    ):
+        requests.post(f"{first.url}/api/generate", json=live(0))  # loads the model
+        known = {student: a_class.students[student] for student in range(STUDENTS)}
+
+        def lesson(number: int) -> tuple[list[str], str]:
+            auth, options = known[number][1:], {"timeout": PATIENCE, "stream": True}
+            url = f"{a_class.address}/api/generate"
+            asked = {"model": "mistral", "prompt": f"I am number {number}."}
+            with requests.post(url, json=asked, auth=auth, **options) as answer:
+                recorded = fragments(answer)
+            if number >= asking:
+                return recorded, ""
+            with requests.post(url, json=live(number), auth=auth, **options) as answer:
+                return recorded, "".join(fragments(answer))
+
+        answers = all_at_once(STUDENTS, lesson)
+        for number, (recorded, said) in enumerate(answers):
+            assert len(recorded) == 14
+            assert all(fragment.endswith(f"<{number}>") for fragment in recorded[:-1])
+            assert number >= asking or json.loads(said) == str(number)
+        log = a_class.log()
+        assert [line["status"] for line in log] == ["200"] * (STUDENTS + asking)
+        assert {line["complete"] for line in log} == {"OK"}
+        shares = [line["upstream"] for line in log[:STUDENTS]]
+        assert sorted(map(shares.count, set(shares))) == [STUDENTS // 3] * 3
+
+
+def borrowed(server: BuiltinServer):
+    """The model of another built-in server: one is loaded, not three."""
+    return remote_model(f"{server.url}/v1", "smollm2:135m")
+
+
+def live(number: int) -> dict:
+    """A question to the model that only this student's answer fits."""
+    only = {"type": "string", "enum": [str(number)]}
+    asked = {"model": "smollm2:135m", "prompt": "Who?", "format": only, "system": ""}
+    return asked | {"options": {"num_predict": 20}}
+
+
+def test_a_server_that_is_killed_costs_its_running_answers_only(tmp_path):
+    servers = [BuiltinServer.start() for _ in range(3)]
+    try:
+        with nginx_class(tmp_path, *(server.url for server in servers), count=12) as a_class:
+            students = a_class.students
+            begun = threading.Barrier(13)
+
+            def ask(number: int) -> bool:
+                asked = {"model": "mistral", "prompt": "Are you listening?"}
+                with requests.post(
+                    f"{a_class.address}/api/generate",
+                    json=asked,
+                    auth=students[number][1:],
+                    timeout=PATIENCE,
+                    stream=True,
+                ) as answer:
+                    lines = answer.iter_lines(chunk_size=1)
+                    next(lines)
+                    begun.wait(PATIENCE)
+                    last = [*lines][-1]
+                    return bool(json.loads(last)["done"])
+
+            killer = threading.Thread(target=lambda: (begun.wait(PATIENCE), servers[0].stop()))
+            killer.start()
+            results = all_at_once(12, ask)
+            killer.join(PATIENCE)
+            log = a_class.log()
+            lost = [line["student"] for line in log if line["upstream"] in servers[0].url]
+            assert len(lost) == 4
+            assert [r for r in results if r is True] == [True] * 8
+            assert {students[n].login for n, r in enumerate(results) if r is not True} == set(lost)
+            # The next ones do not notice: nginx passes over the server that is gone.
+            for number in range(12):
+                assert a_class.ask("/api/version", number).ok
+            answers = all_at_once(12, lambda n: a_class.ask("/api/generate", n, {"model": "none"}))
+            assert [answer.status_code for answer in answers] == [404] * 12  # the server's own
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_server_that_fails_before_its_answer_has_begun_is_passed_over(tmp_path):
+    asked = []
+
+    def hang_up(connection: socket.socket) -> None:
+        asked.append(time.monotonic())
+        connection.close()
+
+    whole = b'{"response":"Yes","done":true}\n'
+    good = head("200 OK", f"Content-Length: {len(whole)}") + whole
+    with tiny_server(hang_up) as bad, tiny_server(good) as other:
+        with nginx_class(tmp_path, bad, other) as a_class:
+            answers = [a_class.ask("/api/generate", 0, {"model": "m"}) for _ in range(4)]
+    assert [answer.json()["response"] for answer in answers] == ["Yes"] * 4
+    assert len(asked) > 1  # `share` looks who answers, and nginx has asked it, too
