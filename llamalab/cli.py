@@ -378,7 +378,9 @@ def share_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--withdraw", action="append", default=[], metavar="NAME", help="take a key back"
     )
-    parser.add_argument("--run", dest="start", action="store_true", help="run nginx with it until Ctrl-C")
+    parser.add_argument(
+        "--run", dest="start", action="store_true", help="run nginx with it until Ctrl-C"
+    )
     parser.add_argument(
         "--watch", action="store_true", help="show each student's answers and errors as they come"
     )

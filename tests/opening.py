@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +21,19 @@ class Lesson:
 
 @contextlib.contextmanager
 def opened(
-    folder: Path, *llamalab: str, cwd: Path | None = None, **environment: str | None
+    folder: Path,
+    *llamalab: str,
+    cwd: Path | None = None,
+    more: Sequence[str] = (),
+    **environment: str | None,
 ) -> Iterator[Lesson]:
     """Run `llamalab lab FOLDER --no-browser` until its page is there; end it with the test.
 
-    Nobody's own Jupyter settings play in. `llamalab` are other words to run it with; a variable
-    that is None is not in its environment.
+    Nobody's own Jupyter settings play in. `llamalab` are other words to run it with, `more` are
+    more options; a variable that is None is not in its environment.
     """
     llamalab = llamalab or (sys.executable, "-m", "llamalab")
-    command = [*llamalab, "lab", str(folder), "--no-browser"]
+    command = [*llamalab, "lab", str(folder), "--no-browser", *more]
     own = {f"JUPYTER_{name}_DIR": str(folder.parent / name) for name in ("CONFIG", "DATA")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     known = {key: value for key, value in (os.environ | own | environment).items() if value}

@@ -144,8 +144,11 @@ def test_a_server_that_fails_before_its_answer_has_begun_is_passed_over(tmp_path
 
     whole = b'{"response":"Yes","done":true}\n'
     good = head("200 OK", f"Content-Length: {len(whole)}") + whole
-    with tiny_server(hang_up) as bad, tiny_server(good) as other:
-        with nginx_class(tmp_path, bad, other) as a_class:
-            answers = [a_class.ask("/api/generate", 0, {"model": "m"}) for _ in range(4)]
+    with (
+        tiny_server(hang_up) as bad,
+        tiny_server(good) as other,
+        nginx_class(tmp_path, bad, other) as a_class,
+    ):
+        answers = [a_class.ask("/api/generate", 0, {"model": "m"}) for _ in range(4)]
     assert [answer.json()["response"] for answer in answers] == ["Yes"] * 4
     assert len(asked) > 1  # `share` looks who answers, and nginx has asked it, too

@@ -3,8 +3,8 @@
 import base64
 import json
 import os
-import stat
 import socket
+import stat
 import subprocess
 import threading
 
@@ -146,7 +146,9 @@ def test_a_hundred_megabytes_are_refused(a_class, student):
 
 def test_a_prompt_is_not_written_to_the_disk(a_class, student):
     secret = "0f7d" * 200_000
-    assert a_class.ask("/api/generate", student, {"model": "m", "prompt": secret}).status_code == 404
+    assert (
+        a_class.ask("/api/generate", student, {"model": "m", "prompt": secret}).status_code == 404
+    )
     files = [file for file in a_class.folder.rglob("*") if file.is_file()]
     assert not [file for file in files if b"0f7d0f7d" in file.read_bytes()]
 
@@ -214,8 +216,14 @@ def test_who_asks_too_fast_has_to_wait(a_class):
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda good, bad: llamalab.generate("?", server=bad), "class's server wants a key (HTTP 401)"),
-        (lambda good, bad: llamalab.generate("?", server=bad), "the key of the user 'student1' was"),
+        (
+            lambda good, bad: llamalab.generate("?", server=bad),
+            "class's server wants a key (HTTP 401)",
+        ),
+        (
+            lambda good, bad: llamalab.generate("?", server=bad),
+            "the key of the user 'student1' was",
+        ),
         (lambda good, bad: llamalab.pull("x", good), "does not offer this (HTTP 403). It does not"),
         (lambda good, bad: llamalab.client.post("/api/create", {}, good), "(HTTP 403)"),
     ],
@@ -315,9 +323,11 @@ def test_over_tls(need, upstream, tmp_path, monkeypatch):
     openssl = need("openssl", do="apt-get install openssl")
     cert, key = tmp_path / "own cert.pem", tmp_path / "key.pem"
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        + ["-keyout", key, "-out", cert, "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1"],
+        [
+            *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", key, "-out", cert, "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
         check=True,
         capture_output=True,
     )

@@ -5,7 +5,6 @@ import errno
 import re
 import socket
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -99,10 +98,9 @@ def upstream(text: str) -> str:
     >>> upstream("http://127.0.0.1:11434/"), upstream("gpu2"), upstream("[::1]:11435")
     ('127.0.0.1:11434', 'gpu2:11434', '[::1]:11435')
     """
-    parts = urlsplit(parse_host(text))
-    if parts.scheme == "http" and re.fullmatch(r"[A-Za-z0-9.\[\]:_-]+", parts.netloc):
-        if parts.path in ("", "/"):
-            return parts.netloc
+    form = r"http://([A-Za-z0-9._-]+:[0-9]+|\[[0-9a-fA-F:]+\]:[0-9]+)"
+    if match := re.fullmatch(form, parse_host(text)):
+        return match[1]
     raise LlamalabError(
         "A model server of a class has an address such as http://192.0.2.20:11434.",
         why="nginx speaks plain HTTP with it, without a key, and passes on the paths as they are",

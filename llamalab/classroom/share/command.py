@@ -21,7 +21,7 @@ PAUSE = 2  # seconds between two looks of --watch
 
 NOT_PROTECTED = (
     "the connection is plain HTTP. In a shared Wi-Fi, others can read prompts, answers\n"
-    "        and keys. With a certificate it is encrypted: --cert FILE --key FILE"
+    "          and keys. With a certificate it is encrypted: --cert FILE --key FILE"
 )
 
 
@@ -192,20 +192,17 @@ def write_sheets(
 
 
 def report_students(folder: Path, before: list[Student], now: list[Student]) -> None:
-    with_key = [student for student in now if student.key]
-    known = set(before)
-    new = [student for student in with_key if student not in known]
-    old_keys = {student.login: student.key for student in before}
-    gone = [s for s in now if not s.key and old_keys.get(s.login)]
-    about = f"{len(with_key)} with a key"
-    if before:
-        about += f", {len(new)} of them new" if new else ", all as before" if not gone else ""
-    print(f"Students: {about} (in {folder / students.FILE})")
+    had_key = {student.login for student in before if student.key}
+    new = [s.name for s in now if s.key and s.login not in had_key]
+    gone = [s.name for s in now if not s.key and s.login in had_key]
+    left = [s.name for s in now if not s.key and s.login not in had_key]
+    count = sum(1 for student in now if student.key)
+    print(f"Students: {count} with a key, in {folder / students.FILE}")
     if before and new:
-        print(f"Added:    {', '.join(s.name for s in new)} ({folder / sheets.NEW_FILE})")
+        print(f"Added:    {', '.join(new)} (to print alone: {folder / sheets.NEW_FILE})")
     if gone:
-        print(f"Withdrawn: {', '.join(student.name for student in gone)}")
-    if left := [student.name for student in now if not student.key and student not in gone]:
+        print(f"Key taken back: {', '.join(gone)}")
+    if left:
         print(f"No key:   {', '.join(left)} (taken back before; --add NAME gives a new one)")
 
 

@@ -1,6 +1,6 @@
 """The configuration of nginx for a class, as text.
 
-Facts about its directives: https://nginx.org/en/docs/ (limit_conn, limit_req, map, proxy, upstream).
+Source of the facts about its directives: https://nginx.org/en/docs/dirindex.html
 """
 
 import base64
@@ -17,11 +17,11 @@ POSTED = ("/api/show",)
 
 BODY = "1m"  # a prompt, not a file
 
-# For each student: 60 requests at once (a chapter run as a whole asks about 30 times in a few
-# seconds, when its answers are recordings), and then 2 a second.
-RATE, BURST = "2r/s", 60
+# For each student: 30 requests at once, and then 2 a second. All chapters in a row, with
+# recordings that make no pauses, were at most 12 requests ahead of this rate.
+RATE, BURST = "2r/s", 30
 
-# nginx's own refusals in Ollama's form. `llamalab.diagnosis` knows them by the words "class server".
+# nginx's own refusals, in Ollama's form. `llamalab.diagnosis` knows them by "class server".
 ERRORS = {
     401: "the class server does not know this key",
     403: "the class server lets only the requests of the lesson through",
@@ -29,7 +29,7 @@ ERRORS = {
     429: "$too_many",
     502: "the class server reaches no model server",
     503: "the class server is busy",
-    504: "the class server has waited in vain: the model has not answered in time",
+    504: "the class server has waited long enough: the model has not begun to answer",
 }
 ONE_AT_A_TIME = (
     "the class server gives each student one answer at a time, "
@@ -198,7 +198,12 @@ def location(path: str, method: str, *more: str) -> str:
         *more,
         f"proxy_pass http://model{path};",
     ]
-    return f"        location = {path} {{\n" + "".join(f"{' ' * 12}{x}\n" for x in lines) + " " * 8 + "}"
+    return (
+        f"        location = {path} {{\n"
+        + "".join(f"{' ' * 12}{x}\n" for x in lines)
+        + " " * 8
+        + "}"
+    )
 
 
 def closed(path: str) -> str:

@@ -40,10 +40,11 @@ PAGE = """\
 SHEET = """\
 <section>
 <h2>{name}</h2>
-<p>Open a terminal in the project's folder, where <code>README.md</code> is, and type this in one line:</p>
+<p>Open a terminal in the project's folder, where <code>README.md</code> is.
+Type this in one line:</p>
 <p class="line"><code>{line}</code></p>
-<p>The key is between <code>:</code> and <code>@</code>. It has no letters that look alike (no l, o, 1 or 0).
-It is yours alone: do not give it to others. Next time, <code>uv run llamalab</code> is enough.{open}</p>
+<p>Your key has no letters that look alike: no l or o, no 1 or 0. Do not give it to others.
+Next time, <code>uv run llamalab</code> is enough.{open}</p>
 <p class="small">For your own scripts. Do not show them or hand them in with the key.</p>
 <p class="small"><code>{ollama}</code><br><code>{openai}</code></p>
 </section>"""

@@ -111,7 +111,7 @@ def load(folder: Path) -> list[Student]:
             raise LlamalabError(
                 f"The keys in {file} cannot be read.",
                 why=f"{student.name or 'a student'} has no login or key that llamalab has made",
-                do=f"put the line right ({','.join(FIELDS)}), or start with a new folder: --out DIR",
+                do=f"correct the line ({','.join(FIELDS)}), or start in a new folder: --out DIR",
             )
         students.append(student)
     if len({student.login for student in students}) < len(students):
