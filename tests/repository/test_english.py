@@ -14,7 +14,7 @@ HABITS = {
     r"\bwhoever\b": "anyone who",
     r"(?<!~)\bnobody\b": "no one, or another subject",
     r"\bbehind (it|the|them)\b": "after",
-    r"\b(hands?|handed|handing) out\b": "gives",
+    r"(?<!present, )\b(hands?|handed|handing) out\b": "gives",  # paper is handed out
     r"\bof its own\b": "its own, or separate",
     r"(?<!there )\b(is|are|was) no (?!longer|more)[a-z]": "is not a",
     r"\banother one\b": "a different one, or a new one",
