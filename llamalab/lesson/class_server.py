@@ -31,7 +31,7 @@ def use_kept(lesson: Path) -> None:
         return
     clean = keys.take_out(address)
     try:
-        find.who_answers(clean)
+        find.who_answers(clean, timeout=3)
     except ServerNotFound as error:
         print(f"Class:  {error.what} {error.why}. Going on without it; ", end="", file=sys.stderr)
         print("`llamalab --server none` forgets it.", file=sys.stderr, flush=True)

@@ -61,7 +61,10 @@ def test_from_names_to_a_class_and_its_end(need, tmp_path):
         auth = students.load(folder)[0][1:]
         requests.post(f"http://{place}/api/generate", json=RECORDED, auth=auth, timeout=PATIENCE)
 
-        changed = llamalab("share", "--withdraw", "Ada", "--add", "Eve", *out)
+        conf = (folder / "nginx.conf").read_text()
+        elsewhere = os.environ | {"OLLAMA_HOST": "127.0.0.1:9"}  # would be written, without need
+        changed = llamalab("share", "--withdraw", "Ada", "--add", "Eve", *out, env=elsewhere)
+        assert (folder / "nginx.conf").read_text() == conf
         assert "nginx:    it runs, and has read the keys again" in changed.stdout
         assert students.load(folder)[0].key == ""
         assert requests.get(f"http://{place}/", auth=("ada", keys[0])).status_code == 401
@@ -124,7 +127,7 @@ def test_an_address_that_is_not_this_machine_s_is_said():
         addresses.need_free(addresses.Place("no-such-host.invalid", 8080))
 
 
-def test_what_was_said_once_is_kept_and_can_be_changed(tmp_path, unused_address):
+def test_what_was_said_once_is_kept_and_can_be_changed(tmp_path, unused_address, capsys):
     folder, first = tmp_path / "c", "127.0.0.1:8081"
     call = command.Asked(str(folder), "2", upstream=[unused_address], listen=first)
     command.share(call)
@@ -134,6 +137,7 @@ def test_what_was_said_once_is_kept_and_can_be_changed(tmp_path, unused_address)
     command.share(command.Asked(str(folder), listen="127.0.0.1:8082"))
     assert "http://student1:" in (sheet := (folder / "sheets.html").read_text())
     assert "@127.0.0.1:8082" in sheet
+    assert f"the address was http://{first}: print the sheets again" in capsys.readouterr().out
     (folder / command.SETTINGS).write_text("{}")
     with pytest.raises(LlamalabError, match="cannot be read"):
         command.share(command.Asked(str(folder)))

@@ -73,11 +73,8 @@ def choices() -> str:
 def need_free(place: Place) -> None:
     """Raise, in a sentence, where nginx could not listen."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(address)
-            tried.listen()
+        family, *_, address = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address, family=family).close()
     except OSError as error:
         raise LlamalabError(f"nginx cannot listen at {place}.", *_why(error)) from None
 

@@ -57,16 +57,19 @@ def share(asked: Asked) -> int:
     folder = Path(asked.out).expanduser()
     if asked.watch:
         return keep_watching(folder)
-    settings = choose(asked, load(folder))
+    last_time = load(folder)
+    settings = choose(asked, last_time)
     with one_at_a_time(folder):
         before = students.load(folder)
         now = changed(before, asked)
         write_class(folder, settings, now)
         report_students(folder, before, now)
         write_sheets(folder, settings, before, now)
-        if not asked.start:
+        if settings != last_time or not (asked.start or program.running(folder)):
             write_nginx(folder, settings, upstreams_or_usual(settings))
     report(folder, settings, started=asked.start)
+    if last_time and last_time.address != settings.address:
+        print(f"New:      the address was {last_time.address}: print the sheets again")
     if asked.start:
         return run(folder, settings)
     if program.reload(folder):

@@ -149,7 +149,7 @@ def configuration(
     `upstreams` are HOST:PORT of the model servers; `certificate` has the files (PEM) of the
     certificate and its private key.
     """
-    failing = "max_fails=1 fail_timeout=5s"
+    failing = "max_fails=1 fail_timeout=10s"
     return WHOLE.format(
         rate=RATE,
         burst=BURST,

@@ -15,7 +15,6 @@ PAGE = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="robots" content="noindex">
 <title>llamalab: {count}</title>
 <style>
   @page {{ margin: 10mm; }}
