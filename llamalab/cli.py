@@ -42,6 +42,7 @@ examples
   llamalab record "Name three animals."
   llamalab doctor                      what is missing, and what fixes it
   llamalab serve --speed 4             answer four times as fast as the model did
+  llamalab share --students 30 --run   one server for a class
 
 `llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
 else an Ollama on this machine, else the built-in one.

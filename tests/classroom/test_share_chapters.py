@@ -43,7 +43,7 @@ def test_a_chapter_runs_through_nginx(student, chapter):
     assert key not in str(notebook)
     asked = a_class.log()[before:]
     assert bool(asked) == (chapter[:2] != "09")  # which asks its own server only
-    assert {line["student"] for line in asked} == {"student1"}
+    assert {line["student"] for line in asked} <= {"student1"}
     assert not [line for line in asked if line["status"] in ("401", "429", "502", "504")]
     refused = {line["path"] for line in asked if line["status"] == "403"}
     assert refused <= {"/api/pull"}  # 00 asks for the model, and is told that it is there

@@ -1,13 +1,24 @@
 """A class at work through the real nginx: sixty students, and a model server that fails."""
 
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import requests
-from nginx_class import INSTALL, NGINX, PATIENCE, all_at_once, nginx_class
+from nginx_class import (
+    INSTALL,
+    NGINX,
+    PATIENCE,
+    RECORDED,
+    all_at_once,
+    free_port,
+    nginx_class,
+)
 from tiny_server import head, tiny_server
 
 from llamalab.standin.answers.local_model import local_model
@@ -94,45 +105,48 @@ def live(number: int) -> dict:
     return asked | {"options": {"num_predict": 20}}
 
 
+@contextlib.contextmanager
+def served():
+    """The built-in server as a process of its own: the process and its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "llamalab", "serve", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
 def test_a_server_that_is_killed_costs_its_running_answers_only(tmp_path):
-    servers = [BuiltinServer.start() for _ in range(3)]
-    try:
-        with nginx_class(tmp_path, *(server.url for server in servers), count=12) as a_class:
-            students = a_class.students
-            begun = threading.Barrier(13)
+    with (
+        served() as (process, doomed),
+        BuiltinServer.start() as second,
+        BuiltinServer.start() as third,
+        nginx_class(tmp_path, doomed, second.url, third.url, count=12) as a_class,
+    ):
+        students = a_class.students
+        begun = threading.Barrier(13)
 
-            def ask(number: int) -> bool:
-                asked = {"model": "mistral", "prompt": "Are you listening?"}
-                with requests.post(
-                    f"{a_class.address}/api/generate",
-                    json=asked,
-                    auth=students[number][1:],
-                    timeout=PATIENCE,
-                    stream=True,
-                ) as answer:
-                    lines = answer.iter_lines(chunk_size=1)
-                    next(lines)
-                    begun.wait(PATIENCE)
-                    last = [*lines][-1]
-                    return bool(json.loads(last)["done"])
+        def ask(number: int) -> bool:
+            auth, options = students[number][1:], {"timeout": PATIENCE, "stream": True}
+            url = f"{a_class.address}/api/generate"
+            with requests.post(url, json=RECORDED, auth=auth, **options) as answer:
+                lines = answer.iter_lines(chunk_size=1)
+                next(lines)
+                begun.wait(PATIENCE)
+                return json.loads([*lines][-1])["done"]
 
-            killer = threading.Thread(target=lambda: (begun.wait(PATIENCE), servers[0].stop()))
-            killer.start()
-            results = all_at_once(12, ask)
-            killer.join(PATIENCE)
-            log = a_class.log()
-            lost = [line["student"] for line in log if line["upstream"] in servers[0].url]
-            assert len(lost) == 4
-            assert [r for r in results if r is True] == [True] * 8
-            assert {students[n].login for n, r in enumerate(results) if r is not True} == set(lost)
-            # The next ones do not notice: nginx passes over the server that is gone.
-            for number in range(12):
-                assert a_class.ask("/api/version", number).ok
-            answers = all_at_once(12, lambda n: a_class.ask("/api/generate", n, {"model": "none"}))
-            assert [answer.status_code for answer in answers] == [404] * 12  # the server's own
-    finally:
-        for server in servers:
-            server.stop()
+        killer = threading.Thread(target=lambda: (begun.wait(PATIENCE), process.kill()))
+        killer.start()
+        results = all_at_once(12, ask)
+        killer.join(PATIENCE)
+        lost = {line["student"] for line in a_class.log() if line["upstream"] in doomed}
+        assert len(lost) == 4
+        assert {students[n].login for n, r in enumerate(results) if r is not True} == lost
+        # The next ones do not notice: nginx passes over the server that is gone.
+        answers = all_at_once(12, lambda n: a_class.ask("/api/generate", n, RECORDED))
+        assert [answer.status_code for answer in answers] == [200] * 12
 
 
 def test_a_server_that_fails_before_its_answer_has_begun_is_passed_over(tmp_path):
