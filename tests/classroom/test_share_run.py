@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -146,6 +147,19 @@ def test_what_was_said_once_is_kept_and_can_be_changed(tmp_path, unused_address,
 def test_a_class_that_is_not_there_cannot_be_watched(tmp_path):
     with pytest.raises(LlamalabError, match="There is no class"):
         command.share(command.Asked(str(tmp_path), watch=True))
+
+
+def test_open_connections_are_a_student_s_where_only_one_asks_from_an_address():
+    class_of_three = [students.Student(name, name.lower(), "key") for name in ("Ada", "Ben", "Eve")]
+    asked = {"path": "/api/tags", "status": "200", "complete": "OK", "upstream": "gpu:11434"}
+    log = [
+        {**asked, "student": login, "address": address}
+        for login, address in [("ada", "192.0.2.1"), ("ben", "192.0.2.9"), ("eve", "192.0.2.9")]
+    ]
+    table = watch.table(class_of_three, log, Counter({"192.0.2.1": 2, "192.0.2.9": 4}), 3)
+    assert table.startswith("3 answers running, 6 connections;")
+    rows = {line.split()[0]: line.split()[-1] for line in table.splitlines()[3:6]}
+    assert rows == {"Ada": "2", "Ben": "-", "Eve": "-"}
 
 
 def test_a_broken_line_in_the_log_is_passed_over(tmp_path):

@@ -93,7 +93,7 @@ class Nginx:
             raise LlamalabError(
                 f"nginx runs already with the configuration in {folder} (process {process.pid}).",
                 do="stop it there with Ctrl-C; or, if its terminal is gone: "
-                f"nginx -p {folder} -c nginx.conf -s stop",
+                f"{find()} -p {folder} -c nginx.conf -s stop",
             )
         test(folder)
         need_free(listen)

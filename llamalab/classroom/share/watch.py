@@ -104,8 +104,8 @@ def table(
         rows.append(("(no key, or a wrong one)", Counter(refused=unknown)))
     width = max([len("student"), *(len(name) for name, _ in rows)])
     lines = [
-        f"{running} answers running, {connected.total()} connections open, "
-        f"and what ended in the last {MINUTES} minutes:",
+        f"{running} answers running, {connected.total()} connections; "
+        f"ended in the last {MINUTES} minutes:",
         "",
         f"{'student':{width}}" + "".join(f"{column:>11}" for column in COLUMNS),
     ]
