@@ -77,6 +77,7 @@ def test_from_names_to_a_class_and_its_end(need, tmp_path):
         again = llamalab("share", "--run", *out)
         assert again.returncode == 1
         assert "nginx runs already" in again.stderr
+        assert (folder / "nginx.conf").read_text() == conf
 
         nginx = program.running(folder)
         workers = nginx.children()

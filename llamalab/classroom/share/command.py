@@ -246,6 +246,7 @@ def run(folder: Path, settings: Settings) -> int:
     """Run nginx, and the built-in server where no other is there, until Ctrl-C."""
     end_like_ctrl_c()
     program.find()  # before a server is started for nothing
+    program.need_stopped(folder)
     code = 0
     try:
         with contextlib.ExitStack() as running:

@@ -62,6 +62,16 @@ def running(folder: Path) -> psutil.Process | None:
     return None
 
 
+def need_stopped(folder: Path) -> None:
+    """Raise, in a sentence, where nginx runs already with a folder's configuration."""
+    if process := running(folder):
+        raise LlamalabError(
+            f"nginx runs already with the configuration in {folder} (process {process.pid}).",
+            do="stop it there with Ctrl-C; or, if its terminal is gone: "
+            f"{find()} -p {folder} -c nginx.conf -s stop",
+        )
+
+
 def reload(folder: Path) -> bool:
     """Let a running nginx read the keys again, while answers go on; whether one runs.
 
@@ -89,12 +99,7 @@ class Nginx:
     """nginx as a child process with a folder's configuration, from `with` to the end of it."""
 
     def __init__(self, folder: Path, listen: Place):
-        if process := running(folder):
-            raise LlamalabError(
-                f"nginx runs already with the configuration in {folder} (process {process.pid}).",
-                do="stop it there with Ctrl-C; or, if its terminal is gone: "
-                f"{find()} -p {folder} -c nginx.conf -s stop",
-            )
+        need_stopped(folder)
         test(folder)
         need_free(listen)
         self.folder, self._listen = folder, listen
@@ -145,7 +150,7 @@ class Nginx:
             self._child.stderr.close()
 
     def _wait_until_ready(self) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while time.monotonic() < end:
             if not self.running:
                 raise LlamalabError("nginx did not start.", last_words(self._child.stderr.read()))
