@@ -29,6 +29,7 @@ the server
   serve            run the built-in server in this terminal
 
 the class
+  present [CHAPTER]   show a chapter on the projector, and your notes in a second window
   share            one model server for a class: nginx, a key and a sheet for each student
 """
 
@@ -42,6 +43,7 @@ examples
   llamalab record "Name three animals."
   llamalab doctor                      what is missing, and what fixes it
   llamalab serve --speed 4             answer four times as fast as the model did
+  llamalab present 04                  chapter 04 on the projector
   llamalab share --students 30 --run   one server for a class
 
 `llamalab COMMAND --help` tells what a command can do. The server is the one OLLAMA_HOST names,
@@ -157,6 +159,28 @@ def reset(arguments: argparse.Namespace) -> int:
 
     print(reset(arguments.chapter, arguments.folder))
     return 0
+
+
+def present_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "chapter",
+        nargs="?",
+        metavar="CHAPTER",
+        help="its number, as in 4 or 04, or its file's name (default: 00)",
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the two addresses, open nothing"
+    )
+    parser.add_argument(
+        "--port", type=port, metavar="N", help="JupyterLab's port (default: a free one from 8888)"
+    )
+
+
+def present(arguments: argparse.Namespace) -> int:
+    """Show a chapter on the projector, one section at a time, and your notes in a second window."""
+    from llamalab.classroom.presenting.stage import present
+
+    return present(arguments.chapter, arguments.port, browser=not arguments.no_browser)
 
 
 def question_arguments(parser: argparse.ArgumentParser) -> None:
@@ -436,5 +460,6 @@ COMMANDS = {
     "record": (record_arguments, record),
     "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
+    "present": (present_arguments, present),
     "share": (share_arguments, share),
 }

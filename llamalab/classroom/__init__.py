@@ -1,1 +1,1 @@
-"""The instructor's commands: present, hand out, share."""
+"""The instructor's commands: present, handout, share."""

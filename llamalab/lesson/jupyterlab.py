@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -76,7 +76,7 @@ def end_like_ctrl_c() -> None:
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
-def need_free(port: int) -> None:
+def need_free(port: int, command: str = "lab") -> None:
     """Raise, in a sentence, where another program has the port that was asked for."""
     try:
         listen(port).close()
@@ -84,7 +84,7 @@ def need_free(port: int) -> None:
         raise LlamalabError(
             f"JupyterLab cannot have port {port}.",
             why="another program has it, or this system keeps it for itself",
-            do="llamalab lab   (finds a free port)",
+            do=f"llamalab {command}   (finds a free port)",
         ) from None
 
 
@@ -115,14 +115,22 @@ def go_on_alone() -> None:
 class JupyterLab:
     """JupyterLab as a child process, from `with` to the end of it.
 
-    `.url` is the address to open, the key (token) to it included.
+    `.url` is the address to open, the key (token) to it included. `options` and `variables` come
+    on top of the command line and the environment that a student's JupyterLab has.
     """
 
-    def __init__(self, lesson: Path, server: str, port: int | None):
+    def __init__(
+        self,
+        lesson: Path,
+        server: str,
+        port: int | None,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ):
         self._runtime = tempfile.TemporaryDirectory(prefix="llamalab-", ignore_cleanup_errors=True)
         self._child = subprocess.Popen(
-            arguments(lesson, port),
-            env=environment(lesson, server, self._runtime.name),
+            [*arguments(lesson, port), *options],
+            env=environment(lesson, server, self._runtime.name, variables),
             cwd=self._runtime.name,  # where no json.py of a student's is taken for Python's own
             stdin=subprocess.DEVNULL,  # it never asks "Shut down this server (y/n)?"
             stderr=subprocess.PIPE,
@@ -145,6 +153,10 @@ class JupyterLab:
 
     def __exit__(self, *_) -> None:
         self.stop()
+
+    def address(self, path: str) -> str:
+        """The address of another page of it, such as "lab/tree/01-raw-bytes.ipynb"."""
+        return f"{self._root}{path}?token={self._token}"
 
     def wait(self, meanwhile: Callable[[], None] = lambda: None) -> int:
         """Wait until JupyterLab ends by itself ("Shut Down" in its File menu)."""
@@ -199,7 +211,7 @@ class JupyterLab:
                 with contextlib.suppress(ValueError):  # not wholly written yet
                     found = json.loads(note.read_text(encoding="utf-8"))
                     self._root, self._token = found["url"], found["token"]
-                    self.url = f"{self._root}?token={self._token}"
+                    self.url = self.address("")
             time.sleep(0.05)
 
 
@@ -226,11 +238,14 @@ def arguments(lesson: Path, port: int | None) -> list[str]:
     return args
 
 
-def environment(lesson: Path, server: str, runtime: str) -> dict[str, str]:
+def environment(
+    lesson: Path, server: str, runtime: str, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What JupyterLab, its kernels and its terminals get to know: our server, settings, Python."""
-    settings = [str(SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
-    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return os.environ | {
+    known = os.environ | dict(variables or {})
+    settings = [str(SETTINGS), known.get("JUPYTER_CONFIG_PATH", "")]
+    path = [str(Path(sys.executable).parent), known.get("PATH", "")]
+    return known | {
         "OLLAMA_HOST": server,
         "LLAMALAB_LESSON": str(lesson),
         "PATH": os.pathsep.join(filter(None, path)),
@@ -260,9 +275,9 @@ def show(page: str, browser: bool) -> None:
     print("Stop:   Ctrl-C", flush=True)
 
 
-def open_page(url: str) -> bool:
-    """Open a page in the student's browser; False where there is none."""
+def open_page(url: str, new_window: bool = False) -> bool:
+    """Open a page in the user's browser; False where there is none."""
     on_a_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform == "linux" and not (on_a_screen or os.environ.get("BROWSER")):
         return False  # a browser found here would be one for text, in this very terminal
-    return webbrowser.open(url)
+    return webbrowser.open_new(url) if new_window else webbrowser.open(url)

@@ -78,6 +78,15 @@ def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
     assert "llamalab/views/views.css" in wheel
 
 
+def test_the_wheel_carries_the_projector_s_extension(wheel):
+    folder = "llamalab/classroom/presenting"
+    extension = f"{folder}/labextensions/llamalab-present"
+    assert f"{extension}/package.json" in wheel
+    for name in ("projector.js", "projector.css", "speaker.html"):
+        assert f"{extension}/static/{name}" in wheel
+    assert f"{folder}/settings/labconfig/default_setting_overrides.json" in wheel
+
+
 def test_the_wheel_carries_nothing_a_student_left_behind(wheel):
     assert not [name for name in wheel if re.search(r"/(my_|\.|__pycache__)", name)]
     assert {name.split("/")[0] for name in wheel} == {
