@@ -24,7 +24,7 @@ import zmq
 
 from llamalab import find
 from llamalab.errors import LlamalabError
-from llamalab.lesson import class_server
+from llamalab.lesson import class_server, hub
 from llamalab.lesson.copying import FIRST_PAGE, lesson_folder, update_lesson
 from llamalab.lesson.progress import about, next_chapter
 from llamalab.standin import fetch_model
@@ -45,6 +45,8 @@ def open_lab(
     is the address of a class's server; it is kept in the folder, see `class_server`.
     Raises `LlamalabError` where the folder, the port or the server cannot be had.
     """
+    if hub.is_here():
+        return hub.open_there(folder)
     end_like_ctrl_c()
     try:
         if port:
