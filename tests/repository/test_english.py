@@ -14,7 +14,7 @@ HABITS = {
     r"\bwhoever\b": "anyone who",
     r"(?<!~)\bnobody\b": "no one, or another subject",
     r"\bbehind (it|the|them)\b": "after",
-    r"(?<!present, )\b(hands?|handed|handing) out\b": "gives",  # paper is handed out
+    r"(?<!present, )\b(hands?|handed|handing) out\b": "gives",
     r"\bof its own\b": "its own, or separate",
     r"(?<!there )\b(is|are|was) no (?!longer|more)[a-z]": "is not a",
     r"\banother one\b": "a different one, or a new one",
@@ -26,7 +26,8 @@ HABITS = {
 def texts():
     """Each file with text for readers, and its lines as (place, line)."""
     code = sorted((ROOT / "llamalab").rglob("*.py"))
-    for file in [*code, ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md"]:
+    pages = ("README.md", ".github/CONTRIBUTING.md", "notebooks/instructors.md")
+    for file in [*code, *(ROOT / page for page in pages)]:
         yield file, list(enumerate(file.read_text(encoding="utf-8").splitlines(), 1))
     for file in sorted((ROOT / "notebooks").glob("0*.ipynb")):
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from execute_notebooks import CELL_METADATA, METADATA, OWN, main
 
+from llamalab.classroom.instructors import PLANS
 from llamalab.exercises.cases import EXERCISES
 from llamalab.exercises.guesses import GUESSES
 from llamalab.exercises.script_cases import SCRIPTS
@@ -239,24 +240,29 @@ def test_links_lead_somewhere_and_no_missing_chapter_is_promised(chapter):
 
 def test_minutes_add_up_to_the_time_stated(chapter):
     time = r"\*\*Time:\*\* (\d+) minutes(?:, and (\d+) for the exercises?)?"
-    stated, at_home = map(int, re.search(time, chapter.cells[0].source).groups("0"))
+    stated, exercises = map(int, re.search(time, chapter.cells[0].source).groups("0"))
     assert 10 <= stated <= 20
-    assert sum(map(minutes_of, chapter.cells)) == stated
-    assert (
-        chapter.metadata[OWN]["teaching"] + chapter.metadata[OWN]["exercises"] == stated + at_home
-    )
+    assert sum(map(minutes_of, chapter.cells)) == stated + exercises
+    in_exercises = [cell for cell in chapter.cells if cell.source.startswith("## Exercise")]
+    assert exercises in (0, sum(map(minutes_of, in_exercises)))
 
 
 def test_a_chapter_says_what_it_teaches(chapter):
     lesson = chapter.metadata[OWN]
     texts = ("questions", "objectives", "key_points", "misconceptions")
-    assert lesson.keys() == {"teaching", "exercises", "needs", *texts}
+    assert lesson.keys() == {"needs", "students_ask", *texts}
     for key in texts:
         assert lesson[key], key
         assert all(20 < len(text) < 200 and text[-1] in ".?" for text in lesson[key]), key
     assert all(text.endswith("?") for text in lesson["questions"])
     for objective in lesson["objectives"]:  # what one can look at: not to know or to understand
         assert not re.match(r"(Know|Understand|Learn|See|Be)\b", objective), objective
+    assert len(lesson["students_ask"]) >= 2
+    for asked in lesson["students_ask"]:
+        assert asked.keys() == {"question", "answer"}
+        assert asked["question"].endswith("?")
+        assert 20 < len(asked["answer"]) < 250
+        assert asked["answer"].endswith(".")
 
 
 def test_each_section_has_a_slide_and_notes_for_the_speaker(chapter):
@@ -267,7 +273,10 @@ def test_each_section_has_a_slide_and_notes_for_the_speaker(chapter):
         assert (slide == "slide") == begins, cell.id
         assert slide in (None, "slide", "subslide", "fragment", "skip"), cell.id
         if begins:
-            assert cell.metadata.speaker.keys() == {"minutes", "say", "if_it_fails"}
+            keys = {"minutes", "say", "if_it_fails"}
+            assert keys <= cell.metadata.speaker.keys() <= keys | {"plan", "leave_out"}
+            assert cell.metadata.speaker.get("plan", 45) in PLANS
+            assert cell.metadata.speaker.get("leave_out", True) is True
             notes = [cell.metadata.speaker[key] for key in ("say", "if_it_fails")]
             assert min(map(len, notes)) > 20
             # What the person who reads them does not have in the room.
