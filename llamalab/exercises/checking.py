@@ -65,9 +65,9 @@ def hint(name: str) -> None:
     if not _known(name):
         return print(_unknown(name, [*EXERCISES, *SCRIPTS]))
     tries, steps = _tries[name], SOLUTIONS[name].steps
-    if tries.hint:
-        print(f"Hint: {tries.hint}")
-        tries.hint = ""
+    if tries.trouble:
+        print(f"Hint: {tries.trouble.hint}")
+        tries.trouble = None
         return None
     print(f"Hint: {steps[min(tries.steps, len(steps) - 1)]}")
     tries.steps += 1
@@ -86,22 +86,32 @@ def solution(name: str) -> None:
     return None
 
 
-@dataclass
-class _Tries:
-    """What went wrong in one exercise so far: how often, the hint for it, the steps told."""
-
-    failures: Counter = field(default_factory=Counter)
-    hint: str = ""
-    steps: int = 0
+def trouble_with(name: str, answer: Callable | str) -> "Trouble | None":
+    """What `check` finds wrong in a function or a script; None where nothing is."""
+    _tries.pop(name, None)
+    check(name, answer)
+    return _tries.pop(name, _Tries()).trouble
 
 
-class _Trouble(NamedTuple):
+class Trouble(NamedTuple):
     """One thing that is wrong: its kind, what happened, a question, and a hint."""
 
     kind: str
     happened: str
     question: str
     hint: str
+
+
+@dataclass
+class _Tries:
+    """What went wrong in one exercise so far: how often, the last trouble, the steps told.
+
+    The trouble is forgotten once its hint was told.
+    """
+
+    failures: Counter = field(default_factory=Counter)
+    trouble: Trouble | None = None
+    steps: int = 0
 
 
 _tries: defaultdict[str, _Tries] = defaultdict(_Tries)
@@ -120,11 +130,11 @@ def _unknown(name: object, names: list[str]) -> str:
     return f"There is no exercise {_show(name)}. There are: {', '.join(names)}"
 
 
-def _say(name: str, trouble: _Trouble) -> str:
+def _say(name: str, trouble: Trouble) -> str:
     """What happened; the second time, a question, too."""
     tries = _tries[name]
     tries.failures[trouble.kind] += 1
-    tries.hint = trouble.hint
+    tries.trouble = trouble
     if tries.failures[trouble.kind] == 1:
         return trouble.happened
     more = f'  more help: llamalab.hint("{name}")'
@@ -158,7 +168,7 @@ def _feedback(name: str, function: Callable, cases: list[Case]) -> str:
         happened = f"Not yet: {name} is right in {right} of {len(cases)} cases."
         happened += f"\n  given:    {_show(case.given)}{_outcome(call)}"
         happened += f"\n  expected: {_show(case.expected)}"
-        return _say(name, _Trouble(kind, happened, question, tip))
+        return _say(name, Trouble(kind, happened, question, tip))
     note = "\n  (It also prints. A caller does not need that.)" if printed else ""
     return _done(name, name, len(cases), "cases") + note
 
@@ -256,7 +266,7 @@ def _feedback_on_script(name: str, file: object) -> str:
         kind, question, tip = cause or (f"case {right}", case.question, case.hint)
         happened = f"Not yet: {script.name} is right in {right} of {len(exercise.cases)} runs."
         happened += f"\n{_terminal(run, case)}\n  expected: {case.expected}"
-        return _say(name, _Trouble(kind, happened, question, tip))
+        return _say(name, Trouble(kind, happened, question, tip))
     return _done(name, script.name, len(exercise.cases), "runs")
 
 
