@@ -29,8 +29,10 @@ the server
   serve            run the built-in server in this terminal
 
 the class
-  present [CHAPTER]   show a chapter on the projector, and your notes in a second window
-  share            one model server for a class: nginx, a key and a sheet for each student
+  present [CHAPTER]    show a chapter on the projector, your notes in a second window
+  handout [CHAPTER]    a chapter as a page to print, with its outputs
+  solutions [CHAPTER]  the exercises' solutions and common wrong attempts, with their hints
+  share                one model server for a class: nginx, a key and a sheet for each student
 """
 
 EXAMPLES = """\
@@ -426,6 +428,51 @@ def share(arguments: argparse.Namespace) -> int:
     return share(Asked(**{field: getattr(arguments, field) for field in Asked._fields}))
 
 
+def handout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "chapter",
+        nargs="?",
+        metavar="CHAPTER",
+        help="its number, as in 4 or 04, or its file's name, or `instructors` for the page for "
+        "instructors (default: all chapters)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("llama-handout"),
+        metavar="DIR",
+        help="where the pages go (default: %(default)s). A page that you have changed is kept.",
+    )
+
+
+def handout(arguments: argparse.Namespace) -> int:
+    """Write each chapter as one HTML page to print: outputs and pictures in it, no network."""
+    from llamalab.classroom.handout import write_handouts
+
+    print("\n".join(write_handouts(arguments.chapter, arguments.out)))
+    print("To print, open a page in a browser and press Ctrl+P.")
+    return 0
+
+
+def solutions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "chapter",
+        nargs="?",
+        metavar="CHAPTER",
+        help="its number, as in 4 or 04, or its file's name (default: all chapters)",
+    )
+    parser.epilog = "The attempts at a script, in 05 and 09, are run: this takes half a minute."
+
+
+def solutions(arguments: argparse.Namespace) -> int:
+    """Print the exercises' solutions, and common wrong attempts with the hint each one gets."""
+    from llamalab.classroom.solutions import all_solutions
+
+    for text in all_solutions(arguments.chapter):
+        print(text, flush=True)
+    return 0
+
+
 def question(text: str) -> str:
     """A prompt as it was typed; argparse turns the ValueError into its usage message."""
     if not text.strip():
@@ -461,5 +508,7 @@ COMMANDS = {
     "pull": (pull_arguments, pull),
     "serve": (serve_arguments, serve),
     "present": (present_arguments, present),
+    "handout": (handout_arguments, handout),
+    "solutions": (solutions_arguments, solutions),
     "share": (share_arguments, share),
 }

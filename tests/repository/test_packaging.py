@@ -76,6 +76,8 @@ def test_the_wheel_carries_recordings_settings_and_the_views_look(wheel):
         assert f"llamalab/recordings/{path.name}" in wheel
     assert "llamalab/lesson/settings/labconfig/default_setting_overrides.json" in wheel
     assert "llamalab/views/views.css" in wheel
+    assert "llamalab/classroom/handout.css" in wheel
+    assert "llamalab/lesson/notebooks/instructors.md" in wheel
 
 
 def test_the_wheel_carries_the_projector_s_extension(wheel):
