@@ -281,7 +281,7 @@ EXERCISES: dict[str, list[Case]] = {
         Case(
             ["Be brief.", "What is a byte?"],
             [_message("system", "Be brief."), _message("user", "What is a byte?")],
-            "Who says the first text, and who says the second one? Which keys has a message?",
+            "Who says the first text, and who says the second one? Which keys does a message have?",
             'The first message is {"role": "system", "content": texts[0]}. The user says the next.',
         ),
         Case(

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import NamedTuple
 
-from llamalab.exercises.cases import Case
+from llamalab.exercises.cases import Case, Raises
+from llamalab.exercises.python_errors import KEYS, explain, explain_name, explain_name_in
 from llamalab.exercises.script_judge import Run
 
 
@@ -32,25 +33,39 @@ class Call:
 
 
 class Cause(NamedTuple):
-    """`question` and `hint` may hold {what}, which `seen` finds: a name, a factor."""
+    """`question` and `hint` may hold {what}, which `seen` finds: a name, a factor, several texts.
+
+    `note` is said at once, where what came back does not show the mistake.
+    """
 
     name: str
     question: str
     hint: str
     seen: Callable[[Call], object]  # false where it is not the cause
+    note: str = ""
+
+
+class Found(NamedTuple):
+    """Why it went wrong, and what to say: `note` at once, `question` the second time."""
+
+    name: str
+    question: str
+    hint: str
+    note: str = ""
 
 
 # What came back of a function -------------------------------------------------------------------
 
 
-def cause_of(name: str, call: Call) -> tuple[str, str, str] | None:
-    """The cause of a wrong call in an exercise: its name, its question, its hint."""
+def cause_of(name: str, call: Call) -> Found | None:
+    """The cause of a wrong call in an exercise."""
     for cause in [*SPECIAL.get(name, []), *CAUSES]:
         what = None
         with contextlib.suppress(Exception):  # what came back may be of any type
             what = cause.seen(call)
         if what:
-            return cause.name, cause.question.format(what=what), cause.hint.format(what=what)
+            question, hint = (text.format(what=what) for text in (cause.question, cause.hint))
+            return Found(cause.name, question, hint, cause.note)
     return None
 
 
@@ -138,8 +153,28 @@ def _several_fragments(call: Call) -> bool:
     return len(records) > 1 and all(record.get("done") is False for record in records)
 
 
-def _message(call: Call, kind: type) -> str:
+def _message(call: Call, kind: type | tuple[type, ...]) -> str:
     return str(call.error) if isinstance(call.error, kind) else ""
+
+
+def _name_and_hint(call: Call) -> tuple[str, str] | None:
+    """The name that Python does not know, and what it probably should be."""
+    if not isinstance(call.error, NameError) or not call.error.name:
+        return None
+    parameters = call.function.__code__.co_varnames[: call.function.__code__.co_argcount]
+    name, parameter = call.error.name, (*parameters, "record")[0]
+    given = getattr(call.case.given, "lines", call.case.given)  # of `Cut`
+    return name, explain_name_in(name, given, call.case.expected, parameter)
+
+
+def _meaning(call: Call) -> tuple[str, str] | None:
+    return call.error and explain(f"{type(call.error).__name__}: {call.error}")
+
+
+def _text_of_error(call: Call, text: str) -> bool:
+    """Whether an error is expected, and its text came back in another way."""
+    expected = call.case.expected
+    return isinstance(expected, Raises) and bool(expected) and not call.error and expected in text
 
 
 # The first one that is seen counts.
@@ -157,10 +192,34 @@ CAUSES: list[Cause] = [
         lambda call: call.changed,
     ),
     Cause(
+        "error given back",
+        "The caller gets a value and does not notice the error. Which word stops the function?",
+        "Write `raise` in place of `return`: a `raise` stops the function, and its caller.",
+        lambda call: (
+            isinstance(call.returned, BaseException) and isinstance(call.case.expected, Raises)
+        ),
+        note="You returned the error. `raise` it instead.",
+    ),
+    Cause(
+        "text of the error given back",
+        "The caller gets a text and takes it for the answer. How does the caller notice an error?",
+        'Put the text into an error, and raise it: raise ValueError(answer["error"]).',
+        lambda call: _text_of_error(call, str(call.returned)),
+        note="You returned the error's text. Use `raise ValueError(...)` instead.",
+    ),
+    Cause(
+        "text of the error printed",
+        "A person can read what you print. How does the caller of your function notice it?",
+        'Put the text into an error, and raise it: raise ValueError(answer["error"]).',
+        lambda call: _text_of_error(call, call.printed),
+        note="You printed the error's text. Use `raise ValueError(...)` instead.",
+    ),
+    Cause(
         "prints",
         "Your function prints its result. Does the function also give it back?",
-        "`print` only shows a value. `return` gives it back to the caller.",
+        "Collect what you print in a variable, and give it back in the last line: `return`.",
         lambda call: call.returned is None and call.printed and call.error is None,
+        note="`print` only shows it. Use `return`.",
     ),
     Cause(
         "returns nothing",
@@ -170,15 +229,25 @@ CAUSES: list[Cause] = [
     ),
     Cause(
         "name",
-        "Python does not know the name {what} here. Is it imported, and is it spelled right?",
-        "Look for {what} in your code: run the `import` or the cell that makes it, or correct it.",
-        lambda call: isinstance(call.error, NameError) and call.error.name,
+        "Python does not know the name {what[0]} here. Where do you make it or import it?",
+        "{what[1]}",
+        _name_and_hint,
     ),
     Cause(
         "parameters",
         "`check` gives your function one value. How many names are in the brackets after its name?",
         "Your function needs one name in its brackets, as in the cell that the chapter gives you.",
         lambda call: re.search(r"positional argument", _message(call, TypeError)),
+    ),
+    Cause("error of Python", "{what[0]}", "{what[1]}", _meaning),
+    Cause(
+        "key of a list",
+        "You read a key of a list. What is in this list?",
+        "Go through the list with `for`, and read the key of each record.",
+        lambda call: (
+            re.search(r"list indices", _message(call, TypeError))
+            and all(isinstance(item, dict) for item in call.case.given)
+        ),
     ),
     Cause(
         "bytes with text",
@@ -296,6 +365,22 @@ SPECIAL: dict[str, list[Cause]] = {
     ],
     "time_to_first_token": [
         Cause(
+            "pair",
+            "What is in a pair, and in which order? How do you take a pair apart?",
+            "Each pair is (seconds, line): `for seconds, line in arrivals:` takes it apart.",
+            lambda call: re.search(r"tuple indices|not tuple", _message(call, TypeError)),
+        ),
+        Cause(
+            "line as a dictionary",
+            "You read a key of the line. Is the line a dictionary already?",
+            "Each pair is (seconds, line). The line is bytes: make a dictionary of it first, with "
+            "json.loads.",
+            lambda call: re.search(
+                r"^byte indices|'bytes' object has no attribute 'get'",
+                _message(call, (TypeError, AttributeError)),
+            ),
+        ),
+        Cause(
             "returns inside the loop",
             "A later pair has text. Does your loop end at the first pair? Where is `return None`?",
             "Move `return None` to the left, so that it is after the loop. No `else` is needed.",
@@ -343,36 +428,39 @@ def older_version(function: Callable) -> bool:
 # What came back of a script ---------------------------------------------------------------------
 
 
-def cause_of_script(run: Run, asks: bool) -> tuple[str, str, str] | None:
-    """The cause of a wrong run: its name, its question, its hint; `asks` if it asks a server."""
+def cause_of_script(run: Run, asks: bool) -> Found | None:
+    """The cause of a wrong run; `asks` if the script asks a server in it."""
     last = (run.errors.strip().splitlines() or [""])[-1]
     if run.exit_code is None:
-        return (
+        return Found(
             "no end",
             "The script did not end. Does it wait for something that never comes?",
             "At the end of its input, a loop over sys.stdin ends by itself. Give post a timeout.",
         )
     if re.match(r"(SyntaxError|IndentationError|TabError)", last):
-        return (
+        return Found(
             "syntax",
             "Python cannot read your script. Which line does it name, and what is before it?",
             f"Python says: {last}. Compare brackets, quotes, colons and spaces with the chapter.",
         )
     if name := re.match(r"NameError: name '(\w+)'", last):
-        return (
+        owner = "answer" if name[1] in KEYS else ""
+        return Found(
             "name",
-            f"Python does not know the name {name[1]} here. Is it imported, and spelled right?",
-            f"Look for {name[1]} in your script: import it, make it before, or correct it.",
+            f"Python does not know the name {name[1]} here. Where do you make it or import it?",
+            explain_name(name[1], owner=owner),
         )
+    if meaning := explain(last):
+        return Found("error of Python", *meaning)
     if asks and not run.requests and (run.exit_code == 0 or "Connection" in run.errors):
-        return (
+        return Found(
             "another address",
             "No request came to the server of this run. Where does your script take its address "
             "from?",
             'The address is in os.environ["OLLAMA_HOST"]; the path is added to it.',
         )
     if run.exit_code and not (run.errors + run.printed).strip():
-        return (
+        return Found(
             "silent",
             f"The exit code is {run.exit_code}. What does a user see on the screen?",
             "Print one sentence before you end: print(..., file=sys.stderr).",

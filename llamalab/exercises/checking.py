@@ -18,21 +18,33 @@ import contextlib
 import copy
 import io
 import math
+import pprint
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+
+import requests
 
 from llamalab.exercises import guessing
 from llamalab.exercises.cases import EXERCISES, Case, Raises
-from llamalab.exercises.causes import Call, cause_of, cause_of_script, is_empty, older_version
+from llamalab.exercises.causes import (
+    Call,
+    Found,
+    cause_of,
+    cause_of_script,
+    is_empty,
+    older_version,
+)
 from llamalab.exercises.guesses import GUESSES
 from llamalab.exercises.script_cases import SCRIPTS, ScriptCase
 from llamalab.exercises.script_judge import Judge, Run
 from llamalab.exercises.solutions import SOLUTIONS
 from llamalab.lesson.progress import remember
+
+WIDTH = 88  # characters of a line that shows a value
+ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # in memory: it differs each time
 
 
 def check(name: str, answer: Callable | str | object = None, data: object = None) -> None:
@@ -65,13 +77,11 @@ def hint(name: str) -> None:
     if not _known(name):
         return print(_unknown(name, [*EXERCISES, *SCRIPTS]))
     tries, steps = _tries[name], SOLUTIONS[name].steps
-    if tries.trouble:
-        print(f"Hint: {tries.trouble.hint}")
-        tries.trouble = None
-        return None
-    print(f"Hint: {steps[min(tries.steps, len(steps) - 1)]}")
-    tries.steps += 1
-    if tries.steps >= len(steps):
+    new = [text for text in (tries.hint, *steps) if text and text not in tries.told]
+    text = new[0] if new else steps[-1]
+    tries.told.append(text)
+    print(f"Hint: {text}")
+    if len(new) <= 1:
         print(f'  That was the last hint. llamalab.solution("{name}") shows the solution.')
     return None
 
@@ -86,32 +96,13 @@ def solution(name: str) -> None:
     return None
 
 
-def trouble_with(name: str, answer: Callable | str) -> "Trouble | None":
-    """What `check` finds wrong in a function or a script; None where nothing is."""
-    _tries.pop(name, None)
-    check(name, answer)
-    return _tries.pop(name, _Tries()).trouble
-
-
-class Trouble(NamedTuple):
-    """One thing that is wrong: its kind, what happened, a question, and a hint."""
-
-    kind: str
-    happened: str
-    question: str
-    hint: str
-
-
 @dataclass
 class _Tries:
-    """What went wrong in one exercise so far: how often, the last trouble, the steps told.
-
-    The trouble is forgotten once its hint was told.
-    """
+    """What went wrong in one exercise so far: how often, the hint for it, what was told."""
 
     failures: Counter = field(default_factory=Counter)
-    trouble: Trouble | None = None
-    steps: int = 0
+    hint: str = ""
+    told: list[str] = field(default_factory=list)
 
 
 _tries: defaultdict[str, _Tries] = defaultdict(_Tries)
@@ -130,15 +121,16 @@ def _unknown(name: object, names: list[str]) -> str:
     return f"There is no exercise {_show(name)}. There are: {', '.join(names)}"
 
 
-def _say(name: str, trouble: Trouble) -> str:
+def _say(name: str, happened: str, why: Found) -> str:
     """What happened; the second time, a question, too."""
     tries = _tries[name]
-    tries.failures[trouble.kind] += 1
-    tries.trouble = trouble
-    if tries.failures[trouble.kind] == 1:
-        return trouble.happened
-    more = f'  more help: llamalab.hint("{name}")'
-    return f"{trouble.happened}\n  question: {trouble.question}\n{more}"
+    tries.failures[why.name] += 1
+    tries.hint = why.hint
+    if why.note:
+        happened += f"\n  {why.note}"
+    if tries.failures[why.name] == 1:
+        return happened
+    return f'{happened}\n  question: {why.question}\n  more help: llamalab.hint("{name}")'
 
 
 def _done(name: str, title: str, count: int, cases: str) -> str:
@@ -164,11 +156,11 @@ def _feedback(name: str, function: Callable, cases: list[Case]) -> str:
             continue
         if right == 0 and _is_unsolved(call):
             return f"{name} is not solved yet: it returns nothing. Write its body."
-        kind, question, tip = cause_of(name, call) or (f"case {right}", case.question, case.hint)
+        why = cause_of(name, call) or Found(f"case {right}", case.question, case.hint)
         happened = f"Not yet: {name} is right in {right} of {len(cases)} cases."
-        happened += f"\n  given:    {_show(case.given)}{_outcome(call)}"
-        happened += f"\n  expected: {_show(case.expected)}"
-        return _say(name, Trouble(kind, happened, question, tip))
+        happened += f"\n  given:    {_show_lines(case.given)}{_outcome(call)}"
+        happened += f"\n  expected: {_show_lines(case.expected)}"
+        return _say(name, happened, why)
     note = "\n  (It also prints. A caller does not need that.)" if printed else ""
     return _done(name, name, len(cases), "cases") + note
 
@@ -220,7 +212,7 @@ def _outcome(call: Call) -> str:
         return f"{said}\n  raised:   KeyboardInterrupt (you stopped it)"
     if call.error is not None:
         return f"{said}\n  raised:   {type(call.error).__name__}: {_show(call.error, str)}"
-    said += f"\n  returned: {_show(result)}"
+    said += f"\n  returned: {_show_lines(result)}"
     if not (result is None or expected is None or isinstance(expected, (type(result), Raises))):
         said += f" ({_a(result)}, not {_a(expected)})"
     if call.changed:
@@ -234,13 +226,25 @@ def _a(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
+def _show_lines(value: object) -> str:
+    """A value, complete, on a few lines below each other; if it needs more, on one, shortened."""
+    if isinstance(value, requests.Response):
+        return f"{value!r} with headers {dict(value.headers)}"
+    with contextlib.suppress(Exception):  # its repr may raise anything
+        text = pprint.pformat(value, width=WIDTH, sort_dicts=False)
+        lines = ADDRESS.sub("", text).split("\n")
+        if len(lines) <= 8 and max(map(len, lines)) <= WIDTH:
+            return "\n            ".join(lines)  # below the value, not below its name
+    return _show(value)
+
+
 def _show(value: object, as_text: Callable[[object], str] = repr, width: int = 110) -> str:
     """A value on one line, the middle of a long one left out, and no address in memory."""
     try:
         text = " ".join(as_text(value).split("\n"))
     except Exception:
         text = f"({type(value).__name__}, which cannot be shown)"
-    text = re.sub(r" at 0x[0-9A-Fa-f]+", "", text)  # an address differs each time
+    text = ADDRESS.sub("", text)
     return text if len(text) <= width else f"{text[: width - 40]} ... {text[-35:]}"
 
 
@@ -263,10 +267,10 @@ def _feedback_on_script(name: str, file: object) -> str:
         cause = cause_of_script(run, asks=bool(case.lines or case.arguments))
         if not (run.traceback or cause) and _did(case, run, judge):
             continue
-        kind, question, tip = cause or (f"case {right}", case.question, case.hint)
+        why = cause or Found(f"case {right}", case.question, case.hint)
         happened = f"Not yet: {script.name} is right in {right} of {len(exercise.cases)} runs."
         happened += f"\n{_terminal(run, case)}\n  expected: {case.expected}"
-        return _say(name, Trouble(kind, happened, question, tip))
+        return _say(name, happened, why)
     return _done(name, script.name, len(exercise.cases), "runs")
 
 

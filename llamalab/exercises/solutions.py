@@ -174,6 +174,8 @@ def who_answered(record):
             Attempt('print(record["model"])', "Does the function also give it back"),
             Attempt('record["model"]', "Does it start with `return`"),
             Attempt('model = record.pop("model")\nreturn model', "changes the value that"),
+            Attempt("return model", "does not know the name model"),
+            Attempt("return record.model", "with a dot, or with square brackets"),
         ],
     ),
     "status_and_type": Solution(
@@ -200,6 +202,7 @@ def status_and_type(response):
             Attempt("return 200, response.headers['Content-Type']", "another status"),
             Attempt("return response.status_code, response.headers['Content-Type']", "missing key"),
             Attempt("print(response.status_code, response.headers)", "Does the function also"),
+            Attempt("return status_code, headers", "does not know the name status_code"),
         ],
     ),
     "split_lines": Solution(
@@ -280,6 +283,8 @@ def load_answers(lines):
             Attempt("return lines", "What does json.loads make of one line"),
             Attempt("return (json.loads(line) for line in lines)", "Is this already a list"),
             Attempt("return map(json.loads, lines)", "Is this already a list"),
+            Attempt("return [json.load(line) for line in lines]", "function of json takes a text"),
+            Attempt("return [json.loads(line.decode()) for line in lines]", "text already"),
             Attempt("return [json.loads(lines[0])]", "Where is your `return`: inside the loop"),
             Attempt(
                 "for line in lines:\n    answers = [json.loads(line)]\nreturn answers",
@@ -442,6 +447,43 @@ def join_fragments(answers):
                 'text = ""\nwhile answers:\n    text += answers.pop(0)["response"]\nreturn text',
                 "changes the value that it was given",
             ),
+            Attempt('return answers["response"]', "What is in this list"),
+            Attempt('return "".join(json.loads(a)["response"] for a in answers)', "name json"),
+            Attempt('return "".join(response for answer in answers)', "the name response"),
+            Attempt(
+                """
+                text = ""
+                for answer in answers:
+                    if "error" in answer:
+                        return answer["error"]
+                    text += answer["response"]
+                return text
+                """,
+                "takes it for the answer",
+            ),
+            Attempt(
+                """
+                text = ""
+                for answer in answers:
+                    if "error" in answer:
+                        return ValueError(answer["error"])
+                    text += answer["response"]
+                return text
+                """,
+                "Which word stops the function",
+            ),
+            Attempt(
+                """
+                text = ""
+                for answer in answers:
+                    if "error" in answer:
+                        print(answer["error"])
+                    else:
+                        text += answer["response"]
+                return text
+                """,
+                "A person can read what you print",
+            ),
         ],
     ),
     "time_to_first_token": Solution(
@@ -465,6 +507,22 @@ def time_to_first_token(arrivals):
             Attempt("return arrivals[0][0]", "Is this already text"),
             Attempt("return arrivals[-1][0]", "Which pair is the first one"),
             Attempt("return 1000 * arrivals[0][0]", "1,000 times too big"),
+            Attempt(
+                """
+                for seconds, line in arrivals:
+                    if line["response"]:
+                        return seconds
+                """,
+                "Is the line a dictionary already",
+            ),
+            Attempt(
+                """
+                for pair in arrivals:
+                    if json.loads(pair)["response"]:
+                        return pair[0]
+                """,
+                "How do you take a pair apart",
+            ),
             Attempt(
                 """
                 for seconds, json_line in arrivals:
@@ -564,6 +622,7 @@ def conversation(texts):
     return [{"role": role, "content": text} for role, text in zip(roles, texts)]
 """,
         [
+            Attempt("return [{role: user, content: text} for text in texts]", "the name role"),
             Attempt(
                 'return [{"role": "user", "content": text} for text in texts]',
                 "Who says the first text, and who says the second",

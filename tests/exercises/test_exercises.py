@@ -67,7 +67,7 @@ def test_a_wrong_attempt_gets_what_happened_then_its_question(said, name, number
     wrong = function(name, SOLUTIONS[name].program(attempt))
     first, second = said(name, wrong), said(name, wrong)
     assert first.startswith(f"Not yet: {name} is right in ")
-    assert re.search(r"\n  given:    .+\n(.+\n)?  (returned|raised): .+\n  expected: .+\n$", first)
+    assert re.search(r"\n  given: (.+\n)+  (returned|raised): (.+\n)+  expected: ", first)
     assert second.startswith(first)
     assert attempt.asks in second.removeprefix(first)
     assert second.endswith(f'\n  more help: llamalab.hint("{name}")\n')
@@ -128,6 +128,61 @@ def test_the_first_hint_is_about_what_went_wrong_and_each_call_tells_more(said, 
     assert hints[4] == hints[3]
 
 
+@pytest.mark.parametrize(("name", "number"), ATTEMPTS)
+def test_each_hint_says_something_new(said, capsys, name, number):
+    wrong = function(name, SOLUTIONS[name].program(SOLUTIONS[name].attempts[number]))
+    said(name, wrong)
+    words = said(name, wrong)
+    for _ in range(2):  # the same mistake again: its hint was told already
+        hint(name)
+        (text,) = re.findall(r"Hint: (.+)", capsys.readouterr().out)
+        assert text not in words
+        words += text + said(name, wrong)
+    assert len({*SOLUTIONS[name].steps}) == len(SOLUTIONS[name].steps)
+
+
+def test_the_last_hint_leads_to_the_solution_after_the_same_mistake_again(said, capsys):
+    hints = []
+    for _ in range(4):
+        said("conversation", lambda texts: texts)
+        hint("conversation")
+        hints.append(capsys.readouterr().out)
+    assert len({*hints}) == 4
+    last = 'llamalab.solution("conversation") shows the solution'
+    assert [last in out for out in hints] == [False, False, False, True]
+
+
+def hint_for(said, capsys, name: str, body: str) -> str:
+    first, _, _ = SOLUTIONS[name].code.partition("):\n")
+    said(name, function(name, f"{first}):\n    {body}\n"))
+    hint(name)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("who_answered", "return model", '`model` is a key, not a variable: record["model"].'),
+        ("who_answered", "return record[model]", '`model` is a key, not a variable: record["mod'),
+        ("who_answered", "return mistral", 'Put it in quotes: "mistral".'),
+        ("who_answered", "return recrod['model']", "Look for recrod in your code. Make it before"),
+        ("who_answered", "return record.model", 'Write ["model"] in place of .model'),
+        ("status_and_type", "return status_code, headers", "response.status_code."),
+        ("join_fragments", "return ''.join(response)", "`response` is a key, not a variable: answ"),
+        ("time_to_first_token", "return response", "`response` is a key, not a variable: answer["),
+        ("conversation", "return [{role: texts[0]}]", 'Put it in quotes: "role".'),
+        ("load_answers", "return [loads(line) for line in lines]", "module: json.loads."),
+        ("load_answers", "return [{'done': false}]", "Python writes False."),
+        ("load_answers", "return [json.load(line) for line in lines]", "with an s."),
+        ("split_lines", "return json.loads(content)", "Run `import json` first."),
+        ("seconds_for_500", "return eval_count", '`eval_count` is a key, not a variable: last["e'),
+        ("time_to_first_token", "return arrivals[0][1]['response']", "The line is bytes: make a"),
+    ],
+)
+def test_an_error_of_python_gets_a_hint_from_this_lesson(said, capsys, name, body, words):
+    assert words in hint_for(said, capsys, name, body)
+
+
 def test_a_hint_before_any_check_is_the_first_step(capsys):
     hint("join_fragments")
     assert capsys.readouterr().out == f"Hint: {SOLUTIONS['join_fragments'].steps[0]}\n"
@@ -157,7 +212,19 @@ def test_an_unknown_name_lists_the_exercises(capsys, tell, name):
 def test_what_was_printed_is_shown_and_not_run_into_the_notebook(said):
     out = said("who_answered", lambda record: print(record["model"]))
     assert "\n  printed:  'mistral'\n  returned: None\n" in out
+    assert out.endswith("\n  `print` only shows it. Use `return`.\n")
     assert not out.startswith("mistral")
+
+
+@pytest.mark.parametrize(("number", "did"), [(-3, "returned"), (-2, "returned"), (-1, "printed")])
+def test_an_error_that_should_be_raised_is_said_at_once(said, number, did):
+    solved = SOLUTIONS["join_fragments"]
+    out = said(
+        "join_fragments", function("join_fragments", solved.program(solved.attempts[number]))
+    )
+    note = out.splitlines()[-1]
+    assert note.startswith(f"  You {did} the error")
+    assert "raise" in note
 
 
 def test_printing_beside_returning_is_right_and_mentioned(said):
@@ -234,6 +301,19 @@ def test_a_long_value_is_shortened(said):
     assert all(
         len(line) < 200 for line in said("split_lines", lambda _: ["x" * 10_000]).splitlines()
     )
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_what_is_given_and_expected_is_shown_complete(said, name):
+    for case in EXERCISES[name]:
+        for value in (case.given, case.expected):
+            shown = checking._show_lines(value)
+            assert " ... " not in shown
+            assert max(map(len, shown.splitlines())) <= 110
+
+
+def test_the_headers_of_a_response_are_shown(said):
+    assert "<Response [200]> with headers {'Content-Type': " in said("status_and_type", print)
 
 
 def test_the_result_instead_of_the_function_is_noticed(said):
