@@ -15,7 +15,8 @@ from pathlib import Path
 from llamalab.lesson.copying import DEFAULT_FOLDER, is_copy, lesson_source, made_on
 from llamalab.lesson.pages import notebook
 
-NOTES = ".llamalab-progress.ndjson"  # one line for each exercise that was solved
+# One line for each exercise that was solved ("exercise"), or that begins again ("again").
+NOTES = ".llamalab-progress.ndjson"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,21 @@ def progress() -> None:
 def remember(exercise: str) -> None:
     """Note that `check` has said OK to an exercise, if this folder is a copy of the lesson."""
     here = Path.cwd()
-    if not is_copy(here) or exercise in solved(here):
-        return
-    line = json.dumps({"exercise": exercise, "on": date.today().isoformat()})
-    with contextlib.suppress(OSError), (here / NOTES).open("a", encoding="utf-8") as notes:
+    if is_copy(here) and exercise not in solved(here):
+        note(here, "exercise", exercise)
+
+
+def begin_again(lesson: Path, name: str) -> bool:
+    """Take the ticks of a chapter (its file's name) away; says whether it had any."""
+    had = solved(lesson).intersection(read_chapter(lesson_source() / name).exercises)
+    for exercise in sorted(had):
+        note(lesson, "again", exercise)
+    return bool(had)
+
+
+def note(lesson: Path, what: str, exercise: str) -> None:
+    line = json.dumps({what: exercise, "on": date.today().isoformat()})
+    with contextlib.suppress(OSError), (lesson / NOTES).open("a", encoding="utf-8") as notes:
         notes.write(line + "\n")
 
 
@@ -104,12 +116,16 @@ def next_chapter(lesson: Path) -> Chapter | None:
 
 
 def solved(lesson: Path) -> set[str]:
-    """The names of the exercises that were solved in a copy."""
+    """The names of the exercises that were solved in a copy, since their chapter's last reset."""
     names = set()
     with contextlib.suppress(OSError):
         for line in (lesson / NOTES).read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # half a line, after a crash
-                names.add(str(json.loads(line)["exercise"]))
+                known = json.loads(line)
+                if "again" in known:
+                    names.discard(known["again"])
+                else:
+                    names.add(str(known["exercise"]))
     return names
 
 

@@ -1,4 +1,4 @@
-"""A fresh chapter in the student's copy; the old one stays beside it."""
+"""A fresh chapter in the student's copy, not done yet; the old one stays beside it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from llamalab.lesson.copying import (
     write_manifest,
 )
 from llamalab.lesson.pages import for_student, state_of
-from llamalab.lesson.progress import chapter_files
+from llamalab.lesson.progress import begin_again, chapter_files
 
 
 def reset(chapter: str, folder: str | None = None) -> str:
@@ -34,11 +34,12 @@ def reset(chapter: str, folder: str | None = None) -> str:
         )
     with sentences(f"{name} cannot be reset in {lesson}."):
         kept = put_fresh(name, lesson)
+    undone = " Its exercises are open again." if begin_again(lesson, name) else ""
     if kept is None:
-        return f"{name} is fresh already."
+        return f"{name} is fresh already.{undone}"
     yours = f" Your old one is {kept} now." if kept else ""
     return (
-        f"{name} is fresh again.{yours}\n"
+        f"{name} is fresh again.{undone}{yours}\n"
         "Is it open in JupyterLab? Choose File > Reload Notebook from Disk there."
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from llamalab import cli
-from llamalab.lesson import copying
+from llamalab.lesson import copying, progress
 
 CHAPTER = "04-join-fragments.ipynb"
 OLD = "04-join-fragments-old.ipynb"
@@ -53,6 +53,21 @@ def test_a_chapter_that_was_deleted_comes_back(here, capsys):
     assert cli.main(["reset", "4"]) == 0
     assert (here / CHAPTER).is_file()
     assert not (here / OLD).exists()
+
+
+def test_a_chapter_that_is_reset_is_not_done_any_more(here, lesson, page, capsys):
+    (lesson / CHAPTER).write_text(page('llamalab.check("join", join)'))
+    for name in ("join", "another"):
+        progress.remember(name)
+    notes = (here / progress.NOTES).read_text()
+    assert cli.main(["reset", "4"]) == 0
+    assert "is fresh again. Its exercises are open again. Your old" in capsys.readouterr().out
+    assert progress.solved(here) == {"another"}
+    assert (here / progress.NOTES).read_text().startswith(notes)  # nothing is lost
+    progress.remember("join")
+    assert progress.solved(here) == {"another", "join"}
+    assert cli.main(["reset", "4"]) == 0  # nothing was run since: only the tick goes
+    assert capsys.readouterr().out == f"{CHAPTER} is fresh already. Its exercises are open again.\n"
 
 
 def test_after_a_reset_the_next_start_has_nothing_newer(here, lesson):
