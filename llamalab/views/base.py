@@ -20,12 +20,12 @@ from typing import Any
 CSS = (Path(__file__).parent / "views.css").read_text(encoding="utf-8")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
-# As in the lesson's pictures: what each part of an answer's time is called, its paper, its edge.
+# As in the lesson's pictures: the parts of an answer's time, the paper and the edge of each.
 INK = {
-    "load": ("load", "#fde8cf", "#9a4a00"),
-    "prompt": ("read", "#d7eaf7", "#00548c"),
-    "generation": ("write", "#d8f0e6", "#00634a"),
-    "rest": ("rest", "#efefe9", "#5a5a5a"),
+    "load": ("#fde8cf", "#9a4a00"),
+    "read": ("#d7eaf7", "#00548c"),
+    "write": ("#d8f0e6", "#00634a"),
+    "rest": ("#efefe9", "#5a5a5a"),
 }
 PAPER, TEXT, SMALL = "#fbfbf8", "#1b1b1b", "#5a5a5a"
 
@@ -274,10 +274,10 @@ def draw_part(
     Where there is room (the picture is `room` seconds wide), its name is in it, and how long it
     took: what the answer says (`said`), or else what is seen (`spent`).
     """
-    name, paper, edge = INK[part]
+    paper, edge = INK[part]
     axes.barh(row, spent, 0.72, at, color=paper, edgecolor=edge, linewidth=1.4)
     if spent > room / 11:
         text = {"ha": "center", "va": "center", "clip_on": True}
-        axes.text(at + spent / 2, row - 0.13, name, fontsize=11, color=TEXT, **text)
+        axes.text(at + spent / 2, row - 0.13, part, fontsize=11, color=TEXT, **text)
         took = seconds(spent if said is None else said)
         axes.text(at + spent / 2, row + 0.17, took, fontsize=9.5, color=SMALL, **text)

@@ -1,4 +1,4 @@
-"""Bars of time: loading, answer the prompt, generating, for several answers."""
+"""Bars of time: load the model, read the prompt, write the answer, for several answers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def time_bars(answers: Iterable[Any] | Mapping[str, Any]) -> base.View:
     of records, or a recording. What a last record does not say is shown as a dash, and named.
 
     >>> time_bars(["mistral-are-you-listening"])
-    answer                       load  prompt  generation    rest     all  tokens  tokens/s
-    -------------------------  ------  ------  ----------  ------  ------  ------  --------
-    mistral-are-you-listening  1.58 s  0.67 s      1.08 s  9.5 ms  3.34 s      13      12.0
+    answer                       load    read   write    rest     all  tokens  tokens/s
+    -------------------------  ------  ------  ------  ------  ------  ------  --------
+    mistral-are-you-listening  1.58 s  0.67 s  1.08 s  9.5 ms  3.34 s      13      12.0
     """
     return TimeBars(answers)
 

@@ -19,8 +19,8 @@ from llamalab.wire import fragment_of, lines_of, load_record
 # The parts of an answer's time, in their order, and the metric (ns) that measures each.
 PARTS = {
     "load": "load_duration",
-    "prompt": "prompt_eval_duration",
-    "generation": "eval_duration",
+    "read": "prompt_eval_duration",
+    "write": "eval_duration",
 }
 REST = "rest"  # what `total_duration` has left: waiting in the queue, and what is not measured
 
@@ -87,7 +87,7 @@ def parts_of(last: dict) -> dict[str, float | None]:
     """Where the time of an answer went, in seconds; None where its last record does not say.
 
     >>> parts_of({"total_duration": 3_000_000_000, "load_duration": 1_000_000_000})
-    {'load': 1.0, 'prompt': None, 'generation': None, 'rest': 2.0}
+    {'load': 1.0, 'read': None, 'write': None, 'rest': 2.0}
     """
     found = {part: number(last, key) for part, key in PARTS.items()}
     total = number(last, "total_duration")

@@ -14,7 +14,7 @@ LABELLED = 30  # fragments; more of them are drawn without their words
 
 
 def waterfall(x: Any) -> base.View:
-    """When each fragment came: the time to the first one, the gaps, load, prompt, generation.
+    """When each fragment came: the time to the first one, the gaps, load, read, write.
 
     `x` is an Answer, a body (bytes), a list of records, or a recording. An answer that was cut or
     ended in an error is shown as far as it came. The times are the records' own (`created_at`, and
@@ -113,10 +113,10 @@ class Waterfall(base.View):
     def _draw_bar(self, axes: Any, came: list[float], room: float) -> None:
         """The parts of the answer's time, in their order."""
         at = 0.0
-        for part in ("load", "prompt", REST, "generation"):
-            until = came[0] if part != "generation" else came[-1]
+        for part in ("load", "read", REST, "write"):
+            until = came[0] if part != "write" else came[-1]
             share = until - at
-            if part in ("load", "prompt"):
+            if part in ("load", "read"):
                 share = min(self.parts[part] or 0, share)
             if share > 0:
                 base.draw_part(axes, part, share, at, room, self.parts[part])
@@ -124,7 +124,7 @@ class Waterfall(base.View):
 
     def _draw_fragments(self, axes: Any, came: list[float], places: list[float]) -> None:
         """Below the bar, a box from each record to the next, with the words it brought."""
-        _, paper, edge = base.INK["generation"]
+        paper, edge = base.INK["write"]
         starts = [came[0], *came[:-1]]  # of the first one, the time before it is in the bar
         style = {"va": "center", "fontsize": 10.5, "color": base.TEXT, "parse_math": False}
         if len(came) > LABELLED:  # one collection: 10,000 boxes would take long

@@ -268,7 +268,7 @@ def test_one_huge_line_stays_a_small_page():
 
 def test_the_waterfall_says_when_each_fragment_came():
     text = waterfall(CONTENT).text()
-    assert "load 1.58 s (47%) · prompt 0.67 s (20%) · generation 1.08 s (32%)" in text
+    assert "load 1.58 s (47%) · read 0.67 s (20%) · write 1.08 s (32%)" in text
     assert "     5      2.59 s  0.084 s  ' listening'" in text
     assert "(done)" in text.splitlines()[-1]
 
