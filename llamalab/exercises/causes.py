@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from llamalab.exercises.cases import Case, Raises
 from llamalab.exercises.python_errors import KEYS, explain, explain_name, explain_name_in
-from llamalab.exercises.script_judge import Run
+from llamalab.exercises.script_cases import ScriptCase
+from llamalab.exercises.script_judge import Found, Run
 
 
 @dataclass
@@ -42,15 +43,6 @@ class Cause(NamedTuple):
     question: str
     hint: str
     seen: Callable[[Call], object]  # false where it is not the cause
-    note: str = ""
-
-
-class Found(NamedTuple):
-    """Why it went wrong, and what to say: `note` at once, `question` the second time."""
-
-    name: str
-    question: str
-    hint: str
     note: str = ""
 
 
@@ -428,9 +420,11 @@ def older_version(function: Callable) -> bool:
 # What came back of a script ---------------------------------------------------------------------
 
 
-def cause_of_script(run: Run, asks: bool) -> Found | None:
-    """The cause of a wrong run; `asks` if the script asks a server in it."""
+def cause_of_script(run: Run, case: ScriptCase) -> Found | None:
+    """The cause of a wrong run."""
     last = (run.errors.strip().splitlines() or [""])[-1]
+    if not run.traceback and (own := case.cause(run)):
+        return own
     if run.exit_code is None:
         return Found(
             "no end",
@@ -452,6 +446,7 @@ def cause_of_script(run: Run, asks: bool) -> Found | None:
         )
     if meaning := explain(last):
         return Found("error of Python", *meaning)
+    asks = bool(case.lines or case.arguments)
     if asks and not run.requests and (run.exit_code == 0 or "Connection" in run.errors):
         return Found(
             "another address",

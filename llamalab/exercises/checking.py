@@ -261,17 +261,24 @@ def _feedback_on_script(name: str, file: object) -> str:
     why = _gap(text) or exercise.unsolved(text)
     if why:
         return f"{name} is not solved yet: {script} is not complete; {why}."
-    judge = Judge(script)
-    for right, case in enumerate(exercise.cases):
-        run = judge.run(case.arguments, case.lines, case.fault)
-        cause = cause_of_script(run, asks=bool(case.lines or case.arguments))
-        if not (run.traceback or cause) and _did(case, run, judge):
+    print(f"Running {script.name} ...", flush=True)  # it takes some seconds
+    with Judge(script) as judge:
+        return _feedback_on_runs(name, script, exercise.cases, judge)
+
+
+def _feedback_on_runs(name: str, script: Path, cases: list[ScriptCase], judge: Judge) -> str:
+    for right, case in enumerate(cases):
+        if case.asked != cases[0].asked:  # the first run was right: all others at the same time
+            for later in cases:
+                judge.start(*later.asked)
+        run = judge.run(*case.asked)
+        if not run.traceback and _did(case, run, judge):
             continue
-        why = cause or Found(f"case {right}", case.question, case.hint)
-        happened = f"Not yet: {script.name} is right in {right} of {len(exercise.cases)} runs."
+        why = cause_of_script(run, case) or Found(f"case {right}", case.question, case.hint)
+        happened = f"Not yet: {script.name} is right in {right} of {len(cases)} runs."
         happened += f"\n{_terminal(run, case)}\n  expected: {case.expected}"
         return _say(name, happened, why)
-    return _done(name, script.name, len(exercise.cases), "runs")
+    return _done(name, script.name, len(cases), "runs")
 
 
 def _did(case: ScriptCase, run: Run, judge: Judge) -> bool:

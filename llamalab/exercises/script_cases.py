@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llamalab.client import MODEL
-from llamalab.exercises.script_judge import FIRST, RECORDED, Judge, Run
+from llamalab.exercises.script_judge import FIRST, RECORDED, Found, Judge, Run
 
 
 class ScriptCase(NamedTuple):
@@ -16,7 +16,8 @@ class ScriptCase(NamedTuple):
 
     `expected` says in words what should happen; `right` says whether a run did it, and may ask
     the judge for other runs. `lines` are typed while the script runs. With `fault`, the first
-    answer breaks in this way. `question` and `hint` are those of `cases.Case`.
+    answer breaks in this way. `question` and `hint` are those of `cases.Case`; where a run shows
+    more, `cause` finds better ones.
     """
 
     arguments: tuple[str, ...]
@@ -26,6 +27,12 @@ class ScriptCase(NamedTuple):
     hint: str
     lines: tuple[str, ...] = ()
     fault: str = ""
+    cause: Callable[[Run], Found | None] = lambda run: None
+
+    @property
+    def asked(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """What the judge needs to know for this run."""
+        return self.arguments, self.lines, self.fault
 
 
 class Script(NamedTuple):
@@ -52,9 +59,31 @@ def _ends(arguments: tuple[str, ...], code: int, question: str, hint: str) -> Sc
     return ScriptCase(
         arguments,
         f"one sentence on stderr, exit code {code}",
-        lambda run, _: run.exit_code == code and bool(run.printed + run.errors),
+        lambda run, _: run.exit_code == code and bool(run.errors.strip()),
         question,
         hint,
+        cause=lambda run: _on_stdout(run, code),
+    )
+
+
+def _on_stdout(run: Run, code: int) -> Found | None:
+    if run.exit_code != code or run.errors.strip() or not run.printed.strip():
+        return None
+    return Found(
+        "on stdout",
+        "There are two outputs, stdout and stderr. On which one is your sentence?",
+        "print(..., file=sys.stderr) prints on stderr. A simple print(...) prints on stdout.",
+        note="Nothing came on stderr. All that you see here is on stdout.",
+    )
+
+
+def _takes_no_option(run: Run) -> Found | None:
+    if not run.exit_code or run.requests:
+        return None
+    return Found(
+        "length of sys.argv",
+        "How long is sys.argv with --model? What does your script do then?",
+        "`if len(sys.argv) != 2` is true here, too. Look for the length 4 before that.",
     )
 
 
@@ -79,13 +108,51 @@ def _turns(run: Run) -> list[list[dict]]:
     return [asked.get("messages", []) for path, asked in run.requests if path == "/api/chat"]
 
 
+def _memory(run: Run) -> Found | None:
+    """What is wrong with the messages of the second request."""
+    turns = _turns(run)
+    if len(turns) < 2:
+        return None
+    messages = [(each.get("role"), str(each.get("content"))) for each in turns[-1]]
+    roles = [role for role, _ in messages]
+    answers = [content for role, content in messages if role == "assistant"]
+    question = "What is in `messages` of the second request? Who said what?"
+    if roles != ["user", "assistant", "user"]:
+        return Found(
+            "roles",
+            question,
+            "Append the user's message before you post, and the assistant's answer after it.",
+            note=f"The second request of your script has: {', '.join(map(str, roles))}.",
+        )
+    if answers == [_said(TOLD)] or answers[0] not in _said(TOLD):
+        return None
+    what = "only a part of the answer" if answers[0] else "empty"
+    return Found(
+        "fragments",
+        question,
+        'Start with text = "" for each answer, and add each fragment: text += ...',
+        note=f"It has three, but the assistant's message is {what}: join the fragments first.",
+    )
+
+
+def _waits_for_ever(run: Run) -> Found | None:
+    if run.exit_code is not None:
+        return None
+    return Found(
+        "no timeout",
+        "The connection stays open, but no more data comes. How long does your script wait?",
+        "timeout=(5, 330) in post: 5 seconds for the connection, 330 for each next piece.",
+        note="Your script waits for ever on a silent server: give `requests.post` a `timeout`.",
+    )
+
+
 def _answers(run: Run, _: Judge) -> bool:
     return run.exit_code == 0 and len(_turns(run)) == 2 and _said(TOLD) in run.printed
 
 
 def _remembers(run: Run, _: Judge) -> bool:
     *_, last = _turns(run)
-    said = [(message.get("role"), message.get("content")) for message in last]
+    said = [(message.get("role"), message.get("content").strip()) for message in last]
     return said[-3:] == [("user", TOLD), ("assistant", _said(TOLD)), ("user", ASKED)]
 
 
@@ -100,9 +167,9 @@ def _lines(first: str) -> tuple[str, ...]:
     return first, ASKED
 
 
-def _fault(name: str, question: str, hint: str) -> ScriptCase:
+def _fault(name: str, question: str, hint: str, cause=lambda run: None) -> ScriptCase:
     expected = "one sentence about what went wrong, then the next answer, exit code 0"
-    return ScriptCase((), expected, _survives, question, hint, _lines(RECORDED), name)
+    return ScriptCase((), expected, _survives, question, hint, _lines(RECORDED), name, cause)
 
 
 # In the order of a student's work; each run meets one new mistake.
@@ -126,8 +193,8 @@ SCRIPTS: dict[str, Script] = {
                 ("--model", "tiny", "Who?"),
                 "I am tiny. You asked: Who?",
                 "Which name did you type after --model? Which name is in the request?",
-                'Put the name into the request: {"model": arguments.model, ...}.',
-            ),
+                'Put the name into the request: {"model": model, ...}.',
+            )._replace(cause=_takes_no_option),
             _prints(
                 ("--model", "smollm2:135m", "What is a byte?"),
                 "I am smollm2:135m. You asked: What is a byte?",
@@ -189,6 +256,7 @@ SCRIPTS: dict[str, Script] = {
                 "What is in `messages` of the second request? Who said what?",
                 "Append the user's message before you post, and the assistant's answer after it.",
                 (TOLD, ASKED),
+                cause=_memory,
             ),
             ScriptCase(
                 (),
@@ -196,7 +264,7 @@ SCRIPTS: dict[str, Script] = {
                 lambda run, _: run.streamed,
                 "When does your script print a fragment: at once, or when all have come?",
                 "post(..., stream=True), iter_lines(), and print(..., flush=True) each fragment.",
-                (TOLD, ASKED),
+                _lines(RECORDED),
             ),
             _fault(
                 "refuse",
@@ -222,6 +290,28 @@ SCRIPTS: dict[str, Script] = {
                 "empty",
                 "The status is 200, but no record came. How do you know an answer is complete?",
                 "After the loop, was a record done? If not, say that the answer is not complete.",
+            ),
+            _fault(
+                "no-done",
+                "All the text came, but no record was done. Does the user read that?",
+                "Note for each answer whether a record was done: its text alone cannot tell.",
+            ),
+            _fault(
+                "html",
+                "This is a web page, not JSON. Which error does json.loads raise?",
+                "json.loads raises a ValueError. Catch it, and say that this is not an answer.",
+            ),
+            _fault(
+                "garbage",
+                "One line is not JSON. What does the user read about it?",
+                "json.loads raises a ValueError. Catch it: `except (requests.RequestException, "
+                "ValueError)`.",
+            ),
+            _fault(
+                "stall",
+                "The server fell silent. What does the user read about it?",
+                "A timeout raises a RequestException. Catch it, and print one sentence.",
+                _waits_for_ever,
             ),
         ],
         lambda text: "",

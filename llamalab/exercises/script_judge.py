@@ -17,8 +17,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +29,9 @@ from urllib.parse import urlsplit
 from llamalab import find
 
 TIMEOUT = 30  # seconds for one run
+SILENCE = 4  # seconds without data, four times as long as a timeout may be (see `hurry`)
+AT_A_TIME = 4  # runs
+HURRY = Path(__file__).with_name("hurry.py")
 PATIENCE = 3  # seconds until a chat's first fragment has to be on the screen
 FIRST = "Well"  # the first fragment of a chat's answer
 
@@ -63,37 +68,74 @@ class Run(NamedTuple):
         return Counter(re.findall(r"\w+", f"{self.printed} {self.errors}"))
 
 
+class Found(NamedTuple):
+    """Why it went wrong, and what to say: `note` at once, `question` the second time."""
+
+    name: str
+    question: str
+    hint: str
+    note: str = ""
+
+
 class Judge:
-    """Runs a script; runs that are the same are made once.
+    """Runs a script, several runs at a time; runs that are the same are made once.
 
     Each `run` has its own server. With `fault`, its first answer comes from the built-in
-    server's address for this fault, byte for byte; the second one is a good answer again.
+    server's address for this fault, byte for byte; the second one is a good answer again. Where
+    that server falls silent ("stall"), the script's timeouts are shortened by `hurry`.
+
+    At the end of `with`, runs that nobody needs any more are stopped.
     """
 
     def __init__(self, script: Path):
         self.script = script
-        self._runs: dict[tuple, Run] = {}
+        self._runs: dict[tuple, Future[Run]] = {}
+        self._pool = ThreadPoolExecutor(AT_A_TIME)
+        self._running: list[subprocess.Popen] = []
+        self._over = False
 
-    def run(self, arguments: tuple[str, ...], lines: tuple[str, ...] = (), fault: str = "") -> Run:
+    def __enter__(self) -> "Judge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True  # a script that starts from now on stops itself
+        for script in self._running:
+            script.kill()
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(
+        self, arguments: tuple[str, ...], lines: tuple[str, ...] = (), fault: str = ""
+    ) -> None:
+        """Begin a run, if it was not begun before, and do not wait for its end."""
         asked = (arguments, lines, fault)
         if asked not in self._runs:
-            self._runs[asked] = self._run(*asked)
-        return self._runs[asked]
+            address = _fault_address(fault) if fault else ""
+            self._runs[asked] = self._pool.submit(self._run, *asked, address)
 
-    def _run(self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str) -> Run:
-        with _server(_fault_address(fault) if fault else "") as server:
+    def run(self, arguments: tuple[str, ...], lines: tuple[str, ...] = (), fault: str = "") -> Run:
+        self.start(arguments, lines, fault)
+        return self._runs[arguments, lines, fault].result()
+
+    def _run(
+        self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str, address: str
+    ) -> Run:
+        with _server(address) as server:
             ours = {"PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
             ours["PYTHONUNBUFFERED"] = ""  # else a script without flush=True would stream, too
             ours["OLLAMA_HOST"] = f"http://127.0.0.1:{server.server_port}"
+            first = [str(HURRY)] if fault == "stall" else []
             script = subprocess.Popen(
-                [sys.executable, str(self.script), *arguments],
+                [sys.executable, *first, str(self.script), *arguments],
                 env=os.environ | ours,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
+            self._running.append(script)
+            if self._over:
+                script.kill()
             with script:
-                printed, errors, exit_code = _ended(script, lines, server.first_seen)
+                printed, errors, exit_code = _ended(script, lines, server)
             typed = " ".join(["python", self.script.name, *map(_quoted, arguments)])
             errors = errors.replace(str(self.script.resolve()), self.script.name)
             return Run(typed, printed, errors, exit_code, server.requests, bool(server.streamed))
@@ -108,7 +150,7 @@ def _quoted(argument: str) -> str:
 
 
 def _ended(
-    script: subprocess.Popen, lines: tuple[str, ...], first_seen: threading.Event
+    script: subprocess.Popen, lines: tuple[str, ...], server: "_Server"
 ) -> tuple[str, str, int | None]:
     """Both outputs and the exit code; notes when the first fragment of a chat is printed."""
     outputs: dict[str, bytes] = {"stdout": b"", "stderr": b""}
@@ -117,7 +159,7 @@ def _ended(
         while data := getattr(script, name).read1(65536):
             outputs[name] += data
             if FIRST.encode() in outputs["stdout"]:
-                first_seen.set()
+                server.first_seen.set()
 
     readers = [threading.Thread(target=read, args=(name,), daemon=True) for name in outputs]
     for reader in readers:
@@ -126,10 +168,11 @@ def _ended(
         script.stdin.write("".join(f"{line}\n" for line in lines).encode())
     with contextlib.suppress(OSError):
         script.stdin.close()
+    exit_code, latest = None, time.monotonic() + TIMEOUT
     try:
-        exit_code = script.wait(TIMEOUT)
-    except subprocess.TimeoutExpired:
-        exit_code = None
+        while exit_code is None and time.monotonic() < latest and not server.left_in_silence():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                exit_code = script.wait(min(TIMEOUT, 0.2))
     finally:
         script.kill()
     for reader in readers:
@@ -162,6 +205,15 @@ class _Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict]] = []
         self.first_seen = threading.Event()
         self.streamed: bool | None = None
+        self.silent_since: float | None = None  # while a broken answer waits for its next bytes
+        self.upstream: socket.socket | None = None
+        self.over = threading.Event()
+
+    def left_in_silence(self) -> bool:
+        """Whether the script still waits for bytes of its first answer, and for too long."""
+        since = self.silent_since
+        waits = since is not None and len(self.requests) == 1
+        return waits and time.monotonic() - since > SILENCE
 
     def handle_error(self, request, client_address) -> None:
         pass  # the script has gone: nothing for the student's notebook
@@ -171,8 +223,14 @@ class _Server(ThreadingHTTPServer):
 def _server(fault_address: str) -> Iterator[_Server]:
     with _Server(fault_address) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            if server.upstream:
+                with contextlib.suppress(OSError):  # it has ended
+                    server.upstream.shutdown(socket.SHUT_RDWR)
+            server.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -216,7 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         self._begin(200)
         self._send(records[:1])
-        if self.server.streamed is None:  # the first answer shows it
+        if self.server.streamed is None and len(self.server.requests) == 1:
             self.server.streamed = self.server.first_seen.wait(PATIENCE)
         self._send(records[1:])
         self._end()
@@ -249,12 +307,22 @@ class _Handler(BaseHTTPRequestHandler):
         head = f"POST {address.path}/api/chat HTTP/1.1\r\nHost: {address.netloc}\r\n"
         head += f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         with (
-            contextlib.suppress(ConnectionError),
+            contextlib.suppress(OSError),
             socket.create_connection((address.hostname, address.port), TIMEOUT) as upstream,
         ):
+            self.server.upstream = upstream
             upstream.sendall(head.encode() + body)
-            while data := upstream.recv(65536):
+            while data := self._next_bytes(upstream):
                 self.wfile.write(data)
+        if address.path.endswith("/stall"):  # silent to the end, also if the other server stops
+            self.server.silent_since = time.monotonic()
+            self.server.over.wait(TIMEOUT)
+
+    def _next_bytes(self, upstream: socket.socket) -> bytes:
+        self.server.silent_since = time.monotonic()
+        data = upstream.recv(65536)
+        self.server.silent_since = None
+        return data
 
     def log_message(self, *_) -> None:
         pass

@@ -61,20 +61,23 @@ print()
 """
 
 MODEL_OPTION = """\
-import argparse
 import json
 import os
+import sys
 
 import requests
 
 SERVER = os.environ["OLLAMA_HOST"]
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--model", default="mistral")
-parser.add_argument("prompt")
-arguments = parser.parse_args()
+if len(sys.argv) == 4 and sys.argv[1] == "--model":
+    model, prompt = sys.argv[2], sys.argv[3]
+elif len(sys.argv) == 2:
+    model, prompt = "mistral", sys.argv[1]
+else:
+    print('usage: python my_script.py [--model NAME] "your prompt"', file=sys.stderr)
+    sys.exit(2)
 
-json_data = {"model": arguments.model, "prompt": arguments.prompt}
+json_data = {"model": model, "prompt": prompt}
 response = requests.post(f"{SERVER}/api/generate", json=json_data)
 for json_line in response.iter_lines():
     answer = json.loads(json_line)
@@ -130,7 +133,8 @@ def ask(messages):
     text = ""
     try:
         json_data = {"model": "mistral", "messages": messages}
-        response = requests.post(f"{SERVER}/api/chat", json=json_data, stream=True, timeout=60)
+        url = f"{SERVER}/api/chat"
+        response = requests.post(url, json=json_data, stream=True, timeout=(5, 330))
         for json_line in response.iter_lines(chunk_size=None):
             answer = json.loads(json_line)
             if "error" in answer:
@@ -140,7 +144,7 @@ def ask(messages):
             text += fragment
             if answer["done"]:
                 return text, ""
-    except (requests.RequestException, ValueError, KeyError):
+    except (requests.RequestException, ValueError, TypeError, KeyError):
         return text, "The connection to the server broke. Please ask again."
     return text, "The answer is not complete. Please ask again."
 
@@ -947,37 +951,42 @@ def seconds_for_500(last):
     ),
     "model_option": Solution(
         [
-            "The module argparse of Python reads options such as --model NAME for you.",
-            'parser.add_argument("--model", default="mistral") makes the option, and '
-            'parser.add_argument("prompt") makes the prompt.',
-            "After arguments = parser.parse_args(), use arguments.model and arguments.prompt.",
+            'With `--model`, len(sys.argv) is 4: sys.argv[1] is "--model", sys.argv[2] the name, '
+            "sys.argv[3] the prompt.",
+            'Without it, len(sys.argv) is 2, as before, and the model is "mistral". All else is a '
+            "wrong usage: `if`, `elif`, `else`.",
+            "Put the name and the prompt into two variables, and put these into the request.",
         ],
         MODEL_OPTION,
         _changed(
             MODEL_OPTION,
-            ("import argparse\n", ""),
-            ("import os\n", "import os\nimport sys\n"),
+            ("import json\nimport os\nimport sys\n", "import argparse\nimport json\nimport os\n"),
             (
-                "parser = argparse.ArgumentParser()\n"
+                MODEL_OPTION[MODEL_OPTION.index("if len") : MODEL_OPTION.index("json_data")],
+                "parser = argparse.ArgumentParser()  # it reads options, and says how to use them\n"
                 'parser.add_argument("--model", default="mistral")\n'
                 'parser.add_argument("prompt")\n'
-                "arguments = parser.parse_args()\n",
-                'model = "mistral"\n'
-                "arguments = sys.argv[1:]\n"
-                'if arguments[0] == "--model":\n'
-                "    model = arguments[1]\n"
-                "    arguments = arguments[2:]\n",
+                "arguments = parser.parse_args()\n\n",
             ),
-            ("arguments.model", "model"),
-            ("arguments.prompt", "arguments[0]"),
+            ('{"model": model, "prompt": prompt}', '{"model": arguments.model}'),
+            (
+                "response = requests",
+                'json_data["prompt"] = arguments.prompt\nresponse = requests',
+            ),
         ),
         [
             Attempt(
-                _changed(MODEL_OPTION, ("arguments.model", '"mistral"')), "Which name did you type"
+                _changed(MODEL_OPTION, ('"model": model', '"model": "mistral"')),
+                "Which name did you type",
             ),
-            Attempt(_changed(MODEL_OPTION, ('default="mistral"', 'default="tiny"')), "Follow the"),
-            Attempt(_changed(MODEL_OPTION, ("arguments.model", 'f"tiny"')), "Follow the prompt"),
-            Attempt(_changed(MODEL_OPTION, ("arguments.prompt", '"Who?"')), "another prompt"),
+            Attempt(
+                _changed(MODEL_OPTION, ('prompt = "mistral"', 'prompt = "tiny"')), "Follow the"
+            ),
+            Attempt(_changed(MODEL_OPTION, ("== 4", "== 3")), "How long is sys.argv with --model"),
+            Attempt(
+                _changed(MODEL_OPTION, ("sys.argv[2], sys.argv[3]", 'sys.argv[2], "Who?"')),
+                "another prompt",
+            ),
         ],
     ),
     "exit_code": Solution(
@@ -1008,6 +1017,14 @@ def seconds_for_500(last):
                 "What does a user see",
             ),
             Attempt(
+                _changed(EXIT_CODE, ("your prompt\"', file=sys.stderr", "your prompt\"'")),
+                "On which one is your sentence",
+            ),
+            Attempt(
+                _changed(EXIT_CODE, ('answer["error"], file=sys.stderr', 'answer["error"]')),
+                "On which one is your sentence",
+            ),
+            Attempt(
                 _changed(
                     EXIT_CODE,
                     (
@@ -1032,8 +1049,8 @@ def seconds_for_500(last):
         [
             "Keep one list, messages. For each line: append the user's message, post the list to "
             "/api/chat, print the fragments, append the assistant's message.",
-            'The fragment of a chat is answer["message"]["content"]. Use stream=True and '
-            "flush=True.",
+            'The fragment of a chat is answer["message"]["content"]. Use stream=True, '
+            "timeout=(5, 330) and flush=True.",
             "Put `try` around the request and its loop. Look for the key error, and for a record "
             "that is done. Print one sentence if something went wrong, and go on with the loop.",
         ],
@@ -1063,6 +1080,9 @@ def seconds_for_500(last):
             Attempt(
                 _changed(CHAT_SCRIPT, ('"role": "assistant"', '"role": "user"')), "Who said what"
             ),
+            Attempt(
+                _changed(CHAT_SCRIPT, ("text += fragment", "text = fragment")), "Who said what"
+            ),
             Attempt(_changed(CHAT_SCRIPT, (", stream=True", "")), "at once, or when all have come"),
             Attempt(_changed(CHAT_SCRIPT, (", flush=True", "")), "at once, or when all have come"),
             Attempt(
@@ -1083,8 +1103,9 @@ def seconds_for_500(last):
                     ),
                     ("        response = ", "        answer = {}\n        response = "),
                     (
-                        "ValueError, KeyError):\n",
-                        "ValueError, KeyError):\n        if text:\n            return text, ''\n",
+                        "ValueError, TypeError, KeyError):\n",
+                        "ValueError, TypeError, KeyError):\n"
+                        "        if text:\n            return text, ''\n",
                     ),
                 ),
                 "The last record is an error",
@@ -1103,6 +1124,32 @@ def seconds_for_500(last):
                 ),
                 "but no record came",
             ),
+            Attempt(
+                _changed(
+                    CHAT_SCRIPT,
+                    (
+                        'return text, "The answer is not complete. Please ask again."',
+                        'return text, "" if text else "The answer is not complete."',
+                    ),
+                ),
+                "but no record was done",
+            ),
+            Attempt(
+                _changed(CHAT_SCRIPT, (" ValueError, TypeError,", "")), "not JSON. Which error"
+            ),
+            Attempt(
+                _changed(
+                    CHAT_SCRIPT,
+                    (
+                        "answer = json.loads(json_line)\n",
+                        "answer = json.loads(json_line or '{}') if text else "
+                        "json.loads(json_line)\n",
+                    ),
+                    ("ValueError, TypeError", "TypeError"),
+                ),
+                "not JSON. Which error",
+            ),
+            Attempt(_changed(CHAT_SCRIPT, (", timeout=(5, 330)", "")), "How long does your script"),
         ],
     ),
 }

@@ -41,19 +41,19 @@ def said(capsys, tmp_path, monkeypatch):
 def test_the_solution_passes_every_run(said, name):
     runs = len(SCRIPTS[name].cases)
     out = said(name, SOLUTIONS[name].code)
-    assert out == f"OK: my_script.py is right in all {runs} runs.\n"
+    assert out == f"Running my_script.py ...\nOK: my_script.py is right in all {runs} runs.\n"
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if SOLUTIONS[name].another])
 def test_the_other_solution_passes_every_run(said, name):
-    assert said(name, SOLUTIONS[name].another).startswith("OK: ")
+    assert "\nOK: " in said(name, SOLUTIONS[name].another)
 
 
 @pytest.mark.parametrize(("name", "number"), ATTEMPTS)
 def test_a_wrong_attempt_gets_what_happened_then_its_question(said, name, number):
     attempt = SOLUTIONS[name].attempts[number]
     first, second = said(name, attempt.code), said(name, attempt.code)
-    assert first.startswith("Not yet: my_script.py is right in ")
+    assert first.startswith("Running my_script.py ...\nNot yet: my_script.py is right in ")
     assert "question:" not in first
     assert second.startswith(first)
     assert attempt.asks in second.removeprefix(first)
@@ -65,6 +65,7 @@ def test_a_wrong_attempt_gets_what_happened_then_its_question(said, name, number
 def test_it_shows_what_was_typed_and_printed_and_the_exit_code(said):
     out = said("model_option", SOLUTIONS["model_option"].attempts[0].code)
     assert out == (
+        "Running my_script.py ...\n"
         "Not yet: my_script.py is right in 1 of 3 runs.\n"
         '  $ python my_script.py --model tiny "Who?"\n'
         "  I am mistral. You asked: Who?\n"
@@ -100,6 +101,42 @@ def test_it_shows_what_was_typed_into_a_chat_and_which_fault_the_server_has(said
     out = said("chat_script", CHAT_SCRIPT.replace("requests.RequestException, ", ""))
     assert "  $ python my_script.py\n  (the server's first answer breaks: fault 'refuse')\n" in out
     assert "  < What is my cat called?\n  < What is my name?\n" in out
+
+
+def test_a_sentence_on_stdout_is_not_one_on_stderr(said, capsys):
+    out = said("exit_code", EXIT_CODE.replace("prompt\"', file=sys.stderr", "prompt\"'"))
+    assert "  exit code: 2\n" in out
+    assert out.endswith("  Nothing came on stderr. All that you see here is on stdout.\n")
+    hint("exit_code")
+    assert "print(..., file=sys.stderr) prints on stderr" in capsys.readouterr().out
+
+
+def test_the_messages_that_a_chat_sent_are_described(said):
+    out = said("chat_script", CHAT_SCRIPT.replace("text += fragment", "text = fragment"))
+    assert out.endswith("the assistant's message is empty: join the fragments first.\n")
+    only_user = 'messages.append({"role": "assistant", "content": text})'
+    out = said("chat_script", CHAT_SCRIPT.replace(only_user, "pass"))
+    assert out.endswith("  The second request of your script has: user, user.\n")
+
+
+def test_a_chat_without_a_timeout_waits_for_ever_and_is_told(said):
+    out = said("chat_script", CHAT_SCRIPT.replace(", timeout=(5, 330)", ""))
+    assert "right in 11 of 12 runs" in out
+    assert "fault 'stall'" in out
+    assert out.endswith("on a silent server: give `requests.post` a `timeout`.\n")
+
+
+def test_a_web_page_in_place_of_an_answer_is_a_fault(said):
+    out = said("chat_script", CHAT_SCRIPT.replace(" ValueError,", ""))
+    assert "right in 9 of 12 runs" in out
+    assert "fault 'html'" in out
+    assert "JSONDecodeError: Expecting value" in out
+
+
+def test_the_option_is_counted_in_sys_argv(said, capsys):
+    said("model_option", EXIT_CODE + "# --model\n")
+    hint("model_option")
+    assert "is true here, too. Look for the length 4" in capsys.readouterr().out
 
 
 def test_the_hint_after_a_wrong_run_is_about_this_run(said, capsys):
@@ -156,11 +193,19 @@ def test_a_script_that_does_not_end_is_stopped_and_asked_about(said, monkeypatch
     assert "Does it wait for something that never comes?" in said("ask_script", endless)
 
 
+def test_a_run_that_nobody_waits_for_is_stopped(tmp_path):
+    (tmp_path / "wait.py").write_text("import time\ntime.sleep(60)\n")
+    with Judge(tmp_path / "wait.py") as judge:
+        for number in range(9):
+            judge.start((str(number),))
+    assert all(script.returncode for script in judge._running)
+
+
 def test_a_run_is_made_once(tmp_path):
     script = tmp_path / "count.py"
     script.write_text("open('runs', 'a').write('x')\n".replace("runs", str(tmp_path / "runs")))
-    judge = Judge(script)
-    assert judge.run(()) is judge.run(())
+    with Judge(script) as judge:
+        assert judge.run(()) is judge.run(())
     assert (tmp_path / "runs").read_text() == "x"
 
 
