@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -13,9 +15,16 @@ from llamalab.errors import BadAnswer, LlamalabError, shorten
 from llamalab.views import base
 from llamalab.wire import fragment_of, load_record
 
-LONG = 400  # bytes of a line, characters of a text: of more, the middle is left out
+LONG = 400  # characters of a text: of more, the middle is left out
+LONG_LINE = 200  # bytes of the current line
+LONG_VALUE = 32  # characters of a key or a value without text
 OTHER = 120  # bytes of a line that is not the current one
 NEAR = 200  # bytes: of a line longer than this, fewer neighbours are shown
+ROW = 52  # characters in a row of a pane, on a laptop's screen
+# Pixels of a row in views.css, and the rows that a pane may have; what needs more is scrolled.
+TALL, TALL_TEXT, MOST = 20, 24, 10
+GAP = 2  # characters between two keys in a row
+CUT = '<b class="ll-cut" title="here a chunk begins"></b>'
 # The string that carries a fragment, as it is written in a line (RFC 8259, section 7).
 STRING = re.compile(rb'"(?:response|content)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 
@@ -104,7 +113,7 @@ class Inspector(base.View):
         start, end = self.starts[i], self.starts[i + 1]
         where = f"bytes {start:,} to {end - 1:,} of {len(self.content):,}"
         if self.cuts:
-            where += f", chunk {self._chunk(i)} of {len(self.cuts) + 1:,}"
+            where += f", in {len(self.cuts) + 1:,} chunks"
         number = f"line {i + 1:,} of {len(self.lines):,}, cut at each newline"
         record, brings = "json.loads of this line", 'the fragments so far, "".join'
         if not isinstance(self.records[i], dict):
@@ -112,7 +121,7 @@ class Inspector(base.View):
         if not self.fragments[i]:
             brings += "; this line brings no text"
         return [
-            '<div class="ll-panes">',
+            f'<div class="ll-panes" style="{self.heights}">',
             _pane("1 Bytes", where, "ll-mono ll-tape", self._tape(i)),
             _pane("2 Lines", number, "ll-mono ll-lines", self._lines(i)),
             _pane("3 Record", record, "ll-mono ll-record", self._record_pane(i)),
@@ -120,24 +129,57 @@ class Inspector(base.View):
             "</div>",
         ]
 
+    @cached_property
+    def heights(self) -> str:
+        """How high the panes are, as CSS: enough for each line, so that nothing jumps."""
+        widths = [min(_width(line), LONG_LINE) for line in self.lines]
+        rows = [math.ceil(width / ROW) + bool(self.cuts) for width in widths]
+        tape = max(sum(rows[k] for k in self._beside(i)) for i in range(len(rows)))
+        number = ROW - 4  # a pane with the lines' numbers has less room
+        lines = max(math.ceil(w / number) + len(self._near(i)) - 1 for i, w in enumerate(widths))
+        top = max(tape, lines) * TALL
+        record = max(map(_rows_of_record, self.records)) * TALL
+        text = math.ceil(min(len(self.joined) + 1, 2 * LONG) / ROW) + self.joined.count("\n")
+        bottom = max(record, text * TALL_TEXT)
+        most = MOST * TALL
+        return f"--ll-top: {min(top, most)}px; --ll-bottom: {min(bottom, most)}px"
+
     def _near(self, i: int) -> range:
         """The lines to show around a line: as many as have room beside it."""
         around = 2 if len(self.lines[i]) <= NEAR else 1
         return range(max(0, i - around), min(len(self.lines), i + around + 1))
 
+    def _beside(self, i: int) -> range:
+        """The lines whose bytes are shown: one before, one after; with chunks, none after."""
+        return range(max(0, i - 1), min(len(self.lines), i + (1 if self.cuts else 2)))
+
     def _tape(self, i: int) -> str:
         """The bytes, wrapped at each record."""
         rows = []
-        for k in self._near(i):
-            if abs(k - i) < 2:
-                shown = self._bytes_of_line(k, k == i)
-                rows.append(f"<div>{f'<mark>{shown}</mark>' if k == i else shown}</div>")
+        for k in self._beside(i):
+            shown = self._bytes_of_line(k, k == i)
+            shown = f"<mark>{shown}</mark>" if k == i else shown
+            rows.append(f"<div>{self._chunks_above(k)}{shown}</div>")
         return "".join(rows)
+
+    def _chunks_above(self, k: int) -> str:
+        """The numbers of the chunks that brought a line, in a row of their own above it."""
+        if not self.cuts:
+            return ""
+        start, end = self.starts[k], self.starts[k + 1]
+        begin = self.cuts[bisect_left(self.cuts, start) : bisect_left(self.cuts, end)]
+        numbers = [f"chunk {bisect_right(self.cuts, cut) + 1:,}" for cut in begin]
+        if begin[:1] != [start]:
+            numbers.insert(0, f"chunk {bisect_right(self.cuts, start) + 1:,}")
+        elif start:
+            numbers[0] = f"{CUT}{numbers[0]}"
+        shown = CUT.join(numbers) if len(numbers) <= 4 else f"chunks {self._chunk(k)}"
+        return f'<small class="ll-chunks">{shown}</small>'
 
     def _bytes_of_line(self, k: int, now: bool) -> str:
         start, end = self.starts[k], self.starts[k + 1]
         first, last = _fragment_in(self.lines[k], self.fragments[k]) if now else (0, 0)
-        marked, most = range(start + first, start + last), LONG if now else OTHER
+        marked, most = range(start + first, start + last), LONG_LINE if now else OTHER
         if end - start <= most:
             return self._bytes(start, end, marked)
         half = most // 2
@@ -145,14 +187,13 @@ class Inspector(base.View):
         return self._bytes(start, start + half, marked) + gap + self._bytes(end - half, end, marked)
 
     def _bytes(self, start: int, end: int, marked: range) -> str:
-        """A piece of a line, with its fragment marked, and an edge where a chunk begins."""
+        """A piece of a line, with its fragment marked, and a stroke where a chunk begins."""
         cuts = self.cuts[bisect_left(self.cuts, start) : bisect_left(self.cuts, end)]
         ends = (edge for edge in (marked.start, marked.stop) if start < edge < end)
         pieces = []
         for a, b in pairwise(sorted({start, end, *cuts, *ends})):
             if a in cuts:
-                label = f"chunk {bisect_right(self.cuts, a) + 1:,}"
-                pieces.append(f'<b class="ll-cut" data-chunk="{label}" title="{label}"></b>')
+                pieces.append(CUT)
             shown = _tape_of(self.content[a:b])
             pieces.append(_marked(shown) if a in marked else shown)
         return "".join(pieces)
@@ -164,8 +205,8 @@ class Inspector(base.View):
             first, last = _fragment_in(line, self.fragments[k])
             if k != i:
                 shown = base.visible(_decoded(line[:OTHER]))
-            elif len(line) > LONG or first == last:
-                shown = base.visible(_middle_out(_decoded(line), LONG))
+            elif len(line) > LONG_LINE or first == last:
+                shown = base.visible(_middle_out(_decoded(line), LONG_LINE))
             else:
                 before, inside, after = line[:first], line[first:last], line[last:]
                 shown = base.visible(_decoded(before)) + _marked(base.visible(_decoded(inside)))
@@ -193,6 +234,25 @@ class Inspector(base.View):
         fragment = base.visible(_middle_out(self.joined[start:end], LONG))
         more = f'<i class="ll-gap">{start - LONG:,} more characters</i>' if start > LONG else ""
         return f"{more}{before}{_marked(fragment) if fragment else ''}"
+
+
+def _width(line: bytes) -> int:
+    """About how many characters wide a line is; a byte that is not ASCII is shown as a box."""
+    return len(line) + 2 * sum(byte > 126 or byte < 32 for byte in line[:LONG_LINE])
+
+
+def _rows_of_record(record: dict | str) -> int:
+    """How many rows the keys of a record need, next to each other where there is room."""
+    if not isinstance(record, dict):
+        return 4
+    rows, used = 1, 0
+    for key, value in list(record.items())[:12]:
+        width = len(_shown_key(key)) + len(_shown_value(key, value)) + 2
+        if used and used + GAP + width > ROW:
+            rows, used = rows + 1, 0
+        used += width + (GAP if used else 0)
+        rows, used = rows + used // ROW, used % ROW
+    return rows
 
 
 def _record(line: bytes) -> dict | str:
@@ -258,11 +318,22 @@ def _boxes(match: re.Match) -> str:
 
 def _item(key: str, value: Any) -> str:
     """One key of a record, in one row where it fits; the value with the text is marked."""
-    carries_text = key in ("response", "message", "error") and value not in ("", {})
-    shown = base.visible(_middle_out(_json(value), 200 if carries_text else 40))
-    if carries_text:
+    shown = base.visible(_shown_value(key, value))
+    if _carries_text(key, value):
         shown = _marked(shown)
-    return f"<div>{base.visible(_middle_out(_json(key), 40))}: {shown}</div>"
+    return f"<div>{base.visible(_shown_key(key))}: {shown}</div>"
+
+
+def _carries_text(key: str, value: Any) -> bool:
+    return key in ("response", "message", "error") and value not in ("", {})
+
+
+def _shown_key(key: str) -> str:
+    return _middle_out(_json(key), LONG_VALUE)
+
+
+def _shown_value(key: str, value: Any) -> str:
+    return _middle_out(_json(value), 200 if _carries_text(key, value) else LONG_VALUE)
 
 
 def _json(value: Any) -> str:

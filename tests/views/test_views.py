@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from llamalab.errors import LlamalabError
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.views.base import PAPER, WIDGET
 from llamalab.views.chat_box import Turn
-from llamalab.views.inspector import _fragment_in
+from llamalab.views.inspector import CUT, _fragment_in
 
 NAME = "mistral-are-you-listening"
 CONTENT = (FOLDER / f"{NAME}.ndjson").read_bytes().partition(b"\n")[2]
@@ -212,16 +213,37 @@ def test_bytes_that_are_no_ascii_are_shown_one_by_one():
 def test_chunks_show_where_they_begin(cut):
     content = body(said("é"))
     view = inspector(content, [content[:cut], content[cut:]])
-    assert html(view).count('data-chunk="chunk 2"') == 1
+    assert html(view).count(CUT) == 2  # in the bytes, and between the numbers above them
+    assert f'<small class="ll-chunks">chunk 1{CUT}chunk 2</small>' in html(view)
     assert "in 2 chunks" in view.text()
 
 
 def test_a_chunk_that_begins_with_a_line_is_flagged_once():
     line = body(said("Yes"))
     view = inspector(line * 2, [line, line])
-    for number in (1, 2):
-        slider(view).value = number
-        assert html(view).count('data-chunk="chunk 2"') == 1
+    assert "chunk 2" not in html(view)
+    slider(view).value = 2
+    assert html(view).count(f'<small class="ll-chunks">{CUT}chunk 2</small>') == 1
+
+
+def test_of_many_small_chunks_the_first_and_the_last_number_are_shown():
+    content = body(said("Yes"))
+    view = inspector(content, [content[i : i + 1] for i in range(len(content))])
+    assert f'<small class="ll-chunks">chunks 1–{len(content)}</small>' in html(view)
+
+
+def test_the_panes_are_as_high_as_the_largest_line_needs_and_keep_it():
+    one, long = inspector(CONTENT), inspector(body(said("word " * 1_000)) * 9)
+    heights = set()
+    for line in (1, 4, 14):
+        slider(one).value = line
+        heights.add(
+            re.search(r'style="--ll-top: (\d+)px; --ll-bottom: (\d+)px"', html(one)).groups()
+        )
+    ((top, bottom),) = heights
+    assert 100 <= int(top) <= 160
+    assert 100 <= int(bottom) <= 160
+    assert "--ll-top: 200px; --ll-bottom: 200px" in html(long)
 
 
 @pytest.mark.parametrize("name", ["inspector", "waterfall", "race"])
