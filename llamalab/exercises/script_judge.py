@@ -84,7 +84,7 @@ class Judge:
     server's address for this fault, byte for byte; the second one is a good answer again. Where
     that server falls silent ("stall"), the script's timeouts are shortened by `hurry`.
 
-    At the end of `with`, runs that nobody needs any more are stopped.
+    At the end of `with`, runs that are not needed any more are stopped.
     """
 
     def __init__(self, script: Path):

@@ -24,6 +24,7 @@ ROW = 52  # characters in a row of a pane, on a laptop's screen
 # Pixels of a row in views.css, and the rows that a pane may have; what needs more is scrolled.
 TALL, TALL_TEXT, MOST = 20, 24, 10
 GAP = 2  # characters between two keys in a row
+MORE = len(" 123 more bytes ")
 CUT = '<b class="ll-cut" title="here a chunk begins"></b>'
 # The string that carries a fragment, as it is written in a line (RFC 8259, section 7).
 STRING = re.compile(rb'"(?:response|content)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
@@ -132,17 +133,21 @@ class Inspector(base.View):
     @cached_property
     def heights(self) -> str:
         """How high the panes are, as CSS: enough for each line, so that nothing jumps."""
-        widths = [min(_width(line), LONG_LINE) for line in self.lines]
+        widths = [_width(line) for line in self.lines]
         rows = [math.ceil(width / ROW) + bool(self.cuts) for width in widths]
-        tape = max(sum(rows[k] for k in self._beside(i)) for i in range(len(rows)))
+        most = math.ceil((OTHER + MORE) / ROW) + bool(self.cuts)  # of a line beside
+        tape = max(
+            sum(rows[k] if k == i else min(rows[k], most) for k in self._beside(i))
+            for i in range(len(rows))
+        )
         number = ROW - 4  # a pane with the lines' numbers has less room
         lines = max(math.ceil(w / number) + len(self._near(i)) - 1 for i, w in enumerate(widths))
         top = max(tape, lines) * TALL
         record = max(map(_rows_of_record, self.records)) * TALL
         text = math.ceil(min(len(self.joined) + 1, 2 * LONG) / ROW) + self.joined.count("\n")
         bottom = max(record, text * TALL_TEXT)
-        most = MOST * TALL
-        return f"--ll-top: {min(top, most)}px; --ll-bottom: {min(bottom, most)}px"
+        top, bottom = min(top, MOST * TALL), min(bottom, MOST * TALL)
+        return f"--ll-top: {top}px; --ll-bottom: {bottom}px"
 
     def _near(self, i: int) -> range:
         """The lines to show around a line: as many as have room beside it."""
@@ -237,8 +242,10 @@ class Inspector(base.View):
 
 
 def _width(line: bytes) -> int:
-    """About how many characters wide a line is; a byte that is not ASCII is shown as a box."""
-    return len(line) + 2 * sum(byte > 126 or byte < 32 for byte in line[:LONG_LINE])
+    """About how many characters wide the current line is; a byte in a box is as wide as three."""
+    shown = line[:LONG_LINE]
+    more = MORE if len(line) > LONG_LINE else 0
+    return len(shown) + 2 * sum(byte > 126 or byte < 32 for byte in shown) + more
 
 
 def _rows_of_record(record: dict | str) -> int:

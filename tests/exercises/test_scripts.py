@@ -193,7 +193,7 @@ def test_a_script_that_does_not_end_is_stopped_and_asked_about(said, monkeypatch
     assert "Does it wait for something that never comes?" in said("ask_script", endless)
 
 
-def test_a_run_that_nobody_waits_for_is_stopped(tmp_path):
+def test_a_run_that_is_not_needed_any_more_is_stopped(tmp_path):
     (tmp_path / "wait.py").write_text("import time\ntime.sleep(60)\n")
     with Judge(tmp_path / "wait.py") as judge:
         for number in range(9):
