@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamalab.exercises import checking
+from llamalab.exercises.causes import Found
 from llamalab.exercises.guesses import GUESSES, Guess
 from llamalab.exercises.script_cases import SCRIPTS
 from llamalab.exercises.solutions import SOLUTIONS, Attempt, Solution
@@ -76,15 +77,15 @@ def changes(script: str, attempt: str) -> str:
     return code("\n".join(shown), "diff")
 
 
-def advice_on(name: str, program: str) -> checking.Trouble:
+def advice_on(name: str, program: str) -> Found:
     """What `check` says about a program, a function's cell or a script."""
     with in_empty_folder(), contextlib.redirect_stdout(io.StringIO()):
         if name in SCRIPTS:
             Path(SCRIPT).write_text(program, encoding="utf-8")
-            return checking.trouble_with(name, SCRIPT)
+            return checking.wrong_with(name, SCRIPT)
         made: dict = {}
         exec(program, made)
-        return checking.trouble_with(name, made[name])
+        return checking.wrong_with(name, made[name])
 
 
 @contextlib.contextmanager

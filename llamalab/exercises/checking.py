@@ -77,7 +77,8 @@ def hint(name: str) -> None:
     if not _known(name):
         return print(_unknown(name, [*EXERCISES, *SCRIPTS]))
     tries, steps = _tries[name], SOLUTIONS[name].steps
-    new = [text for text in (tries.hint, *steps) if text and text not in tries.told]
+    first = [tries.why.hint] if tries.why else []
+    new = [text for text in (*first, *steps) if text and text not in tries.told]
     text = new[0] if new else steps[-1]
     tries.told.append(text)
     print(f"Hint: {text}")
@@ -98,14 +99,21 @@ def solution(name: str) -> None:
 
 @dataclass
 class _Tries:
-    """What went wrong in one exercise so far: how often, the hint for it, what was told."""
+    """What went wrong in one exercise so far: how often, the last time, what was told."""
 
     failures: Counter = field(default_factory=Counter)
-    hint: str = ""
+    why: Found | None = None
     told: list[str] = field(default_factory=list)
 
 
 _tries: defaultdict[str, _Tries] = defaultdict(_Tries)
+
+
+def wrong_with(name: str, answer: Callable | str) -> Found | None:
+    """What `check` finds wrong in a function or a script; None where nothing is."""
+    _tries.pop(name, None)
+    check(name, answer)
+    return _tries.pop(name, _Tries()).why
 
 
 def forget() -> None:
@@ -125,7 +133,7 @@ def _say(name: str, happened: str, why: Found) -> str:
     """What happened; the second time, a question, too."""
     tries = _tries[name]
     tries.failures[why.name] += 1
-    tries.hint = why.hint
+    tries.why = why
     if why.note:
         happened += f"\n  {why.note}"
     if tries.failures[why.name] == 1:
