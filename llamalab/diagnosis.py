@@ -6,6 +6,7 @@ first row that fits an answer is taken.
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,9 @@ from llamalab.errors import (
 # What requests raises for an address where nothing answers, or for what is not an address.
 BAD_CONNECTION = (requests.RequestException, UnicodeError, LocationParseError)
 OURS = ("mistral", "smollm2:135m")  # the models of the built-in server
+ANSWERS_THE_REST = "llamalab pull   (fetches a model that answers the rest)"
+if sys.platform == "emscripten":  # a web page, see `find.page`
+    ANSWERS_THE_REST = "install the lesson on a computer, where its small model answers the rest"
 
 
 class Answer:
@@ -95,7 +99,7 @@ TABLE = (
         lambda it: "only as recordings" in it.words,
         ModelNotFound,
         "The built-in server has no recording of this prompt.",
-        do="llamalab pull   (fetches a model that answers the rest)",
+        do=ANSWERS_THE_REST,
     ),
     Row(
         lambda it: it.status in (404, 405) and right_address(it.address) != it.address,

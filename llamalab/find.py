@@ -3,9 +3,11 @@
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import requests
@@ -50,6 +52,7 @@ def server(
     server than the one asked for would only confuse.
     """
     keep_proxies_off_loopback()
+    page()
     asked = _asked()
     with _looking:
         if builtin:
@@ -162,6 +165,20 @@ def present() -> tuple[str, str] | None:
     return None
 
 
+def page() -> ModuleType | None:
+    """The room for a browser's Python (`llamalab.page`); None on a desktop, the only other place.
+
+    In a page, the server is in this interpreter, unless OLLAMA_HOST names one: a class's page may
+    set that, in `loadPyodideOptions.env` of its `jupyter-lite.json`.
+    """
+    if sys.platform != "emscripten":
+        return None
+    from llamalab.page import door
+
+    door.enter()
+    return door
+
+
 def _get(url: str, timeout: float) -> requests.Response:
     return requests.get(url, timeout=timeout, headers=keys.headers())
 
@@ -201,6 +218,9 @@ def _port() -> int:
 def _here(prepare: Callable[[], None], share: bool, builtin: bool = False) -> tuple[str, str]:
     """A server on this machine: Ollama (unless `builtin`), or ours, started if need be."""
     global _builtin
+    if inside := page():
+        _builtin = _builtin or inside.start()
+        return _builtin.url, f"{BUILTIN}, in this page"
     if there := _there(share, builtin):
         return there
     if _builtin is not None and _builtin.running:

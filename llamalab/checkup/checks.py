@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from llamalab.checkup import machine, network, packages
+from llamalab import find
+from llamalab.checkup import browser, machine, network, packages
 from llamalab.checkup.report import Finding, Line, Report, fail, note
 
 PATIENCE = 8.0  # seconds for all checks together: a name server may keep silent for minutes
@@ -29,6 +30,12 @@ CHECKS: tuple[Check, ...] = (
     ("Console", machine.console),
 )
 
+IN_A_PAGE: tuple[Check, ...] = (
+    ("Python", packages.python),
+    ("Files", browser.files),
+    ("Server", browser.server),
+)
+
 
 def doctor() -> Report:
     """Look at everything the lesson needs, in about a second.
@@ -36,6 +43,8 @@ def doctor() -> Report:
     `.ok` says whether the lesson can begin; `.lines` has each line's `name`, `state` ("OK",
     "note" or "FAIL"), `found` and `do`.
     """
+    if find.page():  # no threads there, and nothing that takes long
+        return Report([Line(name, *careful(check)) for name, check in IN_A_PAGE])
     return checkup()
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,7 +84,8 @@ class Judge:
     server's address for this fault, byte for byte; the second one is a good answer again. Where
     that server falls silent ("stall"), the script's timeouts are shortened by `hurry`.
 
-    At the end of `with`, runs that are not needed any more are stopped.
+    At the end of `with`, runs that are not needed any more are stopped. In a web page there are no
+    programs and no threads: there, a script runs inside the page, when its run is asked for.
     """
 
     def __init__(self, script: Path):
@@ -108,22 +109,43 @@ class Judge:
     ) -> None:
         """Begin a run, if it was not begun before, and do not wait for its end."""
         asked = (arguments, lines, fault)
-        if asked not in self._runs:
+        if asked not in self._runs and not find.page():
             address = _fault_address(fault) if fault else ""
             self._runs[asked] = self._pool.submit(self._run, *asked, address)
 
     def run(self, arguments: tuple[str, ...], lines: tuple[str, ...] = (), fault: str = "") -> Run:
         self.start(arguments, lines, fault)
-        return self._runs[arguments, lines, fault].result()
+        asked = (arguments, lines, fault)
+        if asked not in self._runs:
+            self._runs[asked] = Future()
+            self._runs[asked].set_result(self._run(*asked))
+        return self._runs[asked].result()
 
     def _run(
-        self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str, address: str
+        self, arguments: tuple[str, ...], lines: tuple[str, ...], fault: str, address: str = ""
     ) -> Run:
-        with _server(address) as server:
+        desk, inside = Desk(fault), find.page()
+        if inside:
+            if fault:
+                find.server(quiet=True, builtin=True)
+            outcome = inside.judge(self.script, arguments, lines, desk)
+        else:
+            outcome = self._run_as_a_program(arguments, lines, desk, address)
+        printed, errors, exit_code = outcome
+        typed = " ".join(["python", self.script.name, *map(_quoted, arguments)])
+        for name in (str(self.script.resolve()), str(self.script)):
+            errors = errors.replace(name, self.script.name)
+        return Run(typed, printed, errors, exit_code, desk.requests, bool(desk.streamed))
+
+    def _run_as_a_program(
+        self, arguments: tuple[str, ...], lines: tuple[str, ...], desk: "Desk", address: str
+    ) -> tuple[str, str, int | None]:
+        """Both outputs of the script and its exit code; its server is one of this process's."""
+        first = [str(HURRY)] if desk.fault == "stall" else []
+        with _server(desk, address) as server:
             ours = {"PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
             ours["PYTHONUNBUFFERED"] = ""  # else a script without flush=True would stream, too
             ours["OLLAMA_HOST"] = f"http://127.0.0.1:{server.server_port}"
-            first = [str(HURRY)] if fault == "stall" else []
             script = subprocess.Popen(
                 [sys.executable, *first, str(self.script), *arguments],
                 env=os.environ | ours,
@@ -135,10 +157,7 @@ class Judge:
             if self._over:
                 script.kill()
             with script:
-                printed, errors, exit_code = _ended(script, lines, server)
-            typed = " ".join(["python", self.script.name, *map(_quoted, arguments)])
-            errors = errors.replace(str(self.script.resolve()), self.script.name)
-            return Run(typed, printed, errors, exit_code, server.requests, bool(server.streamed))
+                return _ended(script, lines, server)
 
     def said(self, run: Run, plain: Run) -> int:
         """How many words a run has said that are not in a plain run, nor in a recorded answer."""
@@ -196,15 +215,82 @@ def _recorded_words() -> Counter:
     return Counter(re.findall(r"\w+", "".join(each["message"]["content"] for each in records)))
 
 
-class _Server(ThreadingHTTPServer):
-    """The judge's model server, and what it has seen."""
+class Desk:
+    """What the judge's server says to each request, and what it was asked.
 
-    def __init__(self, fault_address: str):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.fault_address = fault_address
+    `fault` is what the first chat meets. `seen` says whether the first fragment of an answer is on
+    the screen by now: the one who runs the script knows that.
+    """
+
+    recorded = json.dumps(RECORDED_DATA).encode()  # what a fault breaks the answer to
+
+    def __init__(self, fault: str = ""):
+        self.fault = fault
         self.requests: list[tuple[str, dict]] = []
+        self.streamed: bool | None = None  # known after the first answer
+        self.seen: Callable[[], bool] = lambda: False
+
+    def breaks(self, path: str, body: bytes) -> bool:
+        """Whether this request gets the broken answer, the only one: the next is good again."""
+        if path != "/api/chat" or not self.fault:
+            return False
+        with contextlib.suppress(ValueError):
+            self.requests.append((path, json.loads(body)))
+        self.fault = ""
+        return True
+
+    def replies(self, path: str, body: bytes) -> Iterator[int | bytes]:
+        """The status, then the lines; nothing at all where the server hangs up."""
+        try:
+            asked = json.loads(body)
+            self.requests.append((path, asked))
+            if path == "/api/chat":
+                yield from self._chat(asked["messages"][-1]["content"])
+            elif path == "/api/generate":
+                yield from self._generate(asked["model"], asked["prompt"])
+            else:
+                yield from _lines([{"error": "page not found"}], status=404)
+        except (ValueError, KeyError, TypeError, IndexError) as error:  # a request like no other
+            yield from _lines([{"error": f"bad request: {error}"}], status=400)
+
+    def _generate(self, model: str, prompt: str) -> Iterator[int | bytes]:
+        fragments = ["I am", f" {model}.", f" You asked: {prompt}"]
+        records: list[dict] = [{"response": text, "done": False} for text in fragments]
+        records.append({"response": "", "done": True})
+        if prompt == "Hang up":
+            return
+        if prompt == "Stop here":
+            records[1:] = [{"error": "out of memory"}]
+        if prompt == "Lose the end":
+            del records[-1]
+        yield from _lines(records)
+
+    def _chat(self, said: str) -> Iterator[int | bytes]:
+        fragments = [FIRST, ", you said: ", said, ""]
+        records = [
+            {"message": {"role": "assistant", "content": text}, "done": not text}
+            for text in fragments
+        ]
+        for number, line in enumerate(_lines(records)):
+            if number == 2 and len(self.requests) == 1:  # the status and the first line have gone
+                self.streamed = self.seen()
+            yield line
+
+
+def _lines(records: list[dict], status: int = 200) -> Iterator[int | bytes]:
+    yield status
+    for record in records:
+        yield json.dumps(record).encode() + b"\n"
+
+
+class _Server(ThreadingHTTPServer):
+    """The judge's server for a script that is a program."""
+
+    def __init__(self, desk: Desk, fault_address: str):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.desk, self.fault_address = desk, fault_address
         self.first_seen = threading.Event()
-        self.streamed: bool | None = None
+        desk.seen = lambda: self.first_seen.wait(PATIENCE)
         self.silent_since: float | None = None  # while a broken answer waits for its next bytes
         self.upstream: socket.socket | None = None
         self.over = threading.Event()
@@ -212,7 +298,7 @@ class _Server(ThreadingHTTPServer):
     def left_in_silence(self) -> bool:
         """Whether the script still waits for bytes of its first answer, and for too long."""
         since = self.silent_since
-        waits = since is not None and len(self.requests) == 1
+        waits = since is not None and len(self.desk.requests) == 1
         return waits and time.monotonic() - since > SILENCE
 
     def handle_error(self, request, client_address) -> None:
@@ -220,8 +306,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def _server(fault_address: str) -> Iterator[_Server]:
-    with _Server(fault_address) as server:
+def _server(desk: Desk, fault_address: str) -> Iterator[_Server]:
+    with _Server(desk, fault_address) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield server
@@ -240,49 +326,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.close_connection = True  # after this answer
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        try:
-            asked = json.loads(body)
-            self.server.requests.append((self.path, asked))
-            if self.path == "/api/chat" and self.server.fault_address:
-                self._break()
-            elif self.path == "/api/chat":
-                self._chat(asked["messages"][-1]["content"])
-            elif self.path == "/api/generate":
-                self._generate(asked["model"], asked["prompt"])
-            else:
-                self._answer([{"error": "page not found"}], status=404)
-        except (ValueError, KeyError, TypeError, IndexError) as error:  # a request like no other
-            self._answer([{"error": f"bad request: {error}"}], status=400)
-
-    def _generate(self, model: str, prompt: str) -> None:
-        fragments = ["I am", f" {model}.", f" You asked: {prompt}"]
-        records: list[dict] = [{"response": text, "done": False} for text in fragments]
-        records.append({"response": "", "done": True})
-        if prompt == "Hang up":
-            return
-        if prompt == "Stop here":
-            records[1:] = [{"error": "out of memory"}]
-        if prompt == "Lose the end":
-            del records[-1]
-        self._answer(records)
-
-    def _chat(self, said: str) -> None:
-        fragments = [FIRST, ", you said: ", said, ""]
-        records = [
-            {"message": {"role": "assistant", "content": text}, "done": not text}
-            for text in fragments
-        ]
-        self._begin(200)
-        self._send(records[:1])
-        if self.server.streamed is None and len(self.server.requests) == 1:
-            self.server.streamed = self.server.first_seen.wait(PATIENCE)
-        self._send(records[1:])
-        self._end()
-
-    def _answer(self, records: list[dict], status: int = 200) -> None:
-        self._begin(status)
-        self._send(records)
-        self._end()
+        if self.server.desk.breaks(self.path, body):
+            return self._break()
+        replies = self.server.desk.replies(self.path, body)
+        status = next(replies, None)
+        if status is not None:
+            self._begin(status)
+            for line in replies:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.write(b"0\r\n\r\n")
+        return None
 
     def _begin(self, status: int) -> None:
         self.send_response(status)
@@ -291,27 +344,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
 
-    def _send(self, records: list[dict]) -> None:
-        for record in records:
-            line = json.dumps(record).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
-
-    def _end(self) -> None:
-        self.wfile.write(b"0\r\n\r\n")
-
     def _break(self) -> None:
         """The built-in server's broken answer, byte for byte, until it closes the connection."""
         address = urlsplit(self.server.fault_address)
-        self.server.fault_address = ""  # the next answer is a good one
-        body = json.dumps(RECORDED_DATA).encode()
         head = f"POST {address.path}/api/chat HTTP/1.1\r\nHost: {address.netloc}\r\n"
-        head += f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        head += f"Connection: close\r\nContent-Length: {len(Desk.recorded)}\r\n\r\n"
         with (
             contextlib.suppress(OSError),
             socket.create_connection((address.hostname, address.port), TIMEOUT) as upstream,
         ):
             self.server.upstream = upstream
-            upstream.sendall(head.encode() + body)
+            upstream.sendall(head.encode() + Desk.recorded)
             while data := self._next_bytes(upstream):
                 self.wfile.write(data)
         if address.path.endswith("/stall"):  # silent to the end, also if the other server stops

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -51,8 +52,8 @@ def find_folder(folder: str | None = None) -> Path:
 
 
 def is_copy(folder: Path) -> bool:
-    """Whether `llamalab` has made this folder."""
-    return (folder / MANIFEST).is_file()
+    """Whether `llamalab` has made this folder; in a web page, all that there is."""
+    return (folder / MANIFEST).is_file() or sys.platform == "emscripten"
 
 
 def lesson_source() -> Path:

@@ -16,17 +16,20 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
 
 from llamalab.errors import LlamalabError
 from llamalab.standin import limits
-from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.standin.http.connection import Connection
 from llamalab.standin.http.faults import FAULTS
 from llamalab.standin.http.routes import create_app
+
+if TYPE_CHECKING:  # it needs httpx, which a page does without
+    from llamalab.standin.answers.live import LiveModel
 
 HOST = "127.0.0.1"
 
@@ -56,7 +59,7 @@ class BuiltinServer:
         port: int = 0,
         speed: float = 1.0,
         recordings: Path | str | Sequence[Path] = FOLDER,
-        engine: LiveModel | None = None,
+        engine: "LiveModel | None" = None,
         fault: str | None = None,
     ) -> "BuiltinServer":
         """Start a server; it accepts connections when this returns. Port 0 is any free one.
@@ -91,7 +94,7 @@ def serve(
     port: int = 11434,
     speed: float = 1.0,
     recordings: Path | str | None = None,
-    engine: LiveModel | None = None,
+    engine: "LiveModel | None" = None,
     fault: str | None = None,
 ) -> None:
     """Serve in the foreground until Ctrl-C or SIGTERM. Arguments and errors as for `start`.

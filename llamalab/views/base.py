@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,8 @@ def column(*children: Any) -> Any:
 def card(png: bytes | None, text: str, label: str) -> Any:
     """A picture with its words and, to unfold, its table: for the views that do not move."""
     shown = f'<pre class="ll-table" tabindex="0">{escape(text)}</pre>'
+    if not png and find_spec("matplotlib") is None:
+        shown += "<p>This is a table: matplotlib, which draws the picture, is not here.</p>"
     if png:
         source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
         shown = (

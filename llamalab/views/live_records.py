@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-import httpx
 import requests
 
 from llamalab import client, find, keys
 from llamalab.address import keep_proxies_off_loopback, parse_host
 from llamalab.errors import BrokenStream
 from llamalab.wire import lines_of, load_record
+
+if TYPE_CHECKING:
+    import httpx
 
 
 async def records(asked: dict, server: str | None = None) -> AsyncIterator[dict]:
@@ -34,6 +37,8 @@ async def records(asked: dict, server: str | None = None) -> AsyncIterator[dict]
                 yield record
                 await asyncio.sleep(0)  # the loop may have a press on Stop
             return
+        import httpx  # a page has none, and asks the client's way
+
         record, rest = {}, b""
         try:
             async for chunk in response.aiter_bytes():
@@ -54,6 +59,10 @@ async def records(asked: dict, server: str | None = None) -> AsyncIterator[dict]
 async def _answer(opened: AsyncExitStack, asked: dict, server: str | None) -> httpx.Response | None:
     """The answer with its headers, its body still to be read; None where it is not one."""
     address = _address(server)
+    if find.page():
+        return None
+    import httpx
+
     timeout = httpx.Timeout(client.READ, connect=client.CONNECT)
     try:
         # `requests` writes the request, with the key of a netrc file where there is one.

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "keys": [],
     "diagnosis": ["errors", "address", "keys"],
     "sharing": ["address"],
-    "find": ["errors", "address", "keys", "diagnosis", "sharing", "standin"],
+    "find": ["errors", "address", "keys", "diagnosis", "sharing", "standin", "page.door"],
     "client": ["errors", "wire", "address", "keys", "diagnosis", "find"],
     "recorder": ["errors", "wire", "client", "standin.answers.recordings"],
     "exercises": ["errors", "wire", "client", "find", "lesson.progress"],
@@ -46,6 +46,8 @@ MAY_IMPORT = {
     "standin.answers": ["standin.ollama", "standin.limits", "errors"],
     "standin.ollama": ["standin.limits", "errors"],
     "standin.limits": [],
+    "page": ["standin.run", "standin.http"],  # reached through `find.page` alone
+    "site": ["errors", "lesson.copying", "lesson.pages", "__init__"],
     "cli": [
         *("errors", "client", "find", "recorder", "checkup", "lesson", "standin", "__init__"),
         "classroom",

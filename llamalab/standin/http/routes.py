@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -17,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from llamalab.standin.answers.live import LiveModel
 from llamalab.standin.answers.recordings import FOLDER, read_folder
 from llamalab.standin.answers.replay import Replay
 from llamalab.standin.answers.source import RecordingsFirst, Source
@@ -36,6 +36,9 @@ from llamalab.standin.http.responses import (
 from llamalab.standin.ollama import gojson, protocol
 from llamalab.standin.ollama.protocol import Refusal
 
+if TYPE_CHECKING:  # it needs httpx, which a page does without
+    from llamalab.standin.answers.live import LiveModel
+
 # What Ollama has and this server has not.
 ABSENT = {
     "/api/embed": ["POST"],
@@ -53,7 +56,7 @@ ABSENT = {
 def create_app(
     recordings: Path | str | Sequence[Path] = FOLDER,
     speed: float = 1.0,
-    engine: LiveModel | None = None,
+    engine: "LiveModel | None" = None,
     fault: str | None = None,
 ) -> Starlette:
     """The server as an ASGI application.

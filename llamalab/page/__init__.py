@@ -1,0 +1,8 @@
+"""The lesson inside a web page: a browser's Python has no sockets, no threads and no programs.
+
+    loop      an event loop that turns only while someone waits for an answer
+    server    the built-in server in the same interpreter, and how `requests` reaches it
+    scripts   `!python my_script.py`, and the runs that `check` makes of a student's script
+
+`find.page` is the only door: on a desktop, nothing of this is imported.
+"""
