@@ -14,6 +14,8 @@ import llamalab
 from llamalab.lesson.copying import lesson_files
 
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+GROUPS = PROJECT["dependency-groups"]
+DEV = [name for name in GROUPS["dev"] if isinstance(name, str)] + GROUPS["site"]
 FROM_PIP = next(entry["pip"] for entry in CONDA if isinstance(entry, dict))
 
 
@@ -24,7 +26,7 @@ def bounds(requirements: list[str]) -> set[str]:
 
 def test_environment_yml_names_the_packages_and_bounds_of_pyproject():
     python = "python" + PROJECT["project"]["requires-python"]
-    ours = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+    ours = PROJECT["project"]["dependencies"] + DEV
     theirs = [entry for entry in CONDA if isinstance(entry, str)] + FROM_PIP
     assert bounds(theirs) == bounds(ours) | {python, "-e."}
 
@@ -34,8 +36,8 @@ def test_environment_yml_installs_the_package_last():
 
 
 def test_every_dependency_has_bounds_and_a_reason():
-    for requirement in PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]:
-        assert re.search(r">=[\d.]+,<\d", requirement), f"no bounds: {requirement}"
+    for requirement in PROJECT["project"]["dependencies"] + DEV:
+        assert re.search(r">=[\d.]+,<\d|==[\d.]+$", requirement), f"no bounds: {requirement}"
         (line,) = [line for line in PYPROJECT.splitlines() if f'"{requirement}"' in line]
         assert re.search(r"# \w.{9,}$", line), f"no reason: {requirement}"
 

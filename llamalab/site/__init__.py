@@ -1,0 +1,1 @@
+"""Builds the lesson as a static site, which needs nothing but a browser."""
