@@ -1,0 +1,267 @@
+"""The lesson as a static site, in a real Chromium that reaches nothing but that site."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from lab_page import ALL_RUN, MINUTE, QUIET, cells
+from project import ROOT
+
+from llamalab.exercises.solutions import SOLUTIONS
+from llamalab.lesson.pages import sha256
+
+NOTEBOOKS = ROOT / "notebooks"
+CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # as without any network
+OPEN = """async path => {
+    const app = window.jupyterapp;
+    await app.commands.execute('docmanager:open', {path});
+}"""
+READY = """path => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.path === path
+        && panel.sessionContext.session?.kernel?.status === 'idle';
+}"""
+# Run the first cells, up to a place in the notebook; resolves when the last of them has ended.
+RUN_TO = """async place => {
+    const { content, sessionContext } = window.jupyterapp.shell.currentWidget;
+    content.activeCellIndex = place + 1;
+    await window.jupyterapp.commands.execute('notebook:run-all-above');
+}"""
+SET_SOURCE = """([place, text]) => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.model.cells.get(place).sharedModel.setSource(text);
+}"""
+# Run a cell and note how long its output is, each time that it grows; the first six lengths.
+LENGTHS = """place => new Promise(done => {
+    const { content } = window.jupyterapp.shell.currentWidget;
+    const { outputs } = content.model.cells.get(place);
+    const seen = new Set();
+    const look = () => {
+        seen.add(JSON.stringify(outputs.toJSON()).length);
+        if (seen.size > 5) done([...seen]);
+        else setTimeout(look, 20);
+    };
+    content.activeCellIndex = place;
+    window.jupyterapp.commands.execute('notebook:run-cell');
+    look();
+})"""
+
+
+def fingerprint() -> str:
+    """What the site is built from, in a few letters."""
+    sources = [*(ROOT / "llamalab").rglob("*"), *NOTEBOOKS.rglob("*"), ROOT / "pyproject.toml"]
+    files = sorted(file for file in sources if file.is_file() and "__pycache__" not in file.parts)
+    return sha256(b"".join(str(file).encode() + file.read_bytes() for file in files))[:16]
+
+
+@pytest.fixture(scope="session")
+def site(request, need) -> Path:
+    """The site, built once for all workers, and again when something of it has changed."""
+    need("npm", do="install Node.js (Debian: apt-get install npm)")
+    folder = Path(request.config.cache.mkdir("site"))
+    target = folder / fingerprint()
+    with FileLock(folder / "lock"):
+        if not (target / "index.html").is_file():
+            command = [sys.executable, "-m", "llamalab.site", str(target)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reason = f"the site cannot be built: {done.stderr.strip()}"
+                pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return target
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where a plain web server serves the site."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page(need, address):
+    """A page that has opened the site; at the end, nothing has been asked of anyone else."""
+    from lab_page import CHROMIUM
+    from playwright.sync_api import sync_playwright
+
+    program = need(*CHROMIUM, do="apt-get install chromium, or install Google Chrome")
+    asked = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=[*QUIET, ALONE])
+        page = chromium.new_page(viewport={"width": 1366, "height": 768})
+        page.set_default_timeout(MINUTE)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}/lab/index.html?path={CHAPTERS[1]}")
+        yield page
+        chromium.close()
+    own = (address, "data:", "blob:")
+    assert len(asked) > 50
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
+def open_chapter(page, name: str) -> None:
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context")
+    page.evaluate(OPEN, name)
+    page.wait_for_function(READY, arg=name)
+
+
+def run_to(page, place: int) -> list[dict]:
+    """Run all cells up to this one; all cells of the notebook."""
+    page.evaluate(RUN_TO, place)
+    page.wait_for_function("() => " + IDLE)
+    return cells(page)
+
+
+IDLE = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
+
+
+def place_of(name: str, text: str) -> int:
+    """The place of the first code cell with this text."""
+    code = [(i, c) for i, c in enumerate(stored(name)) if c["cell_type"] == "code"]
+    found = [place for place, cell in code if text in "".join(cell["source"])]
+    return found[0]
+
+
+def stored(name: str) -> list[dict]:
+    """A chapter's cells as a desktop has run them, which nbval holds true."""
+    return json.loads((NOTEBOOKS / name).read_text("utf-8"))["cells"]
+
+
+def outputs(cell: dict) -> list:
+    """What a cell shows, without what differs on purpose: who answers, where, how a file began."""
+    shown: list = []
+    for output in cell["outputs"]:
+        kind = output.get("name", output["output_type"])
+        text = "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
+        if kind == "error":  # JupyterLite's kernel writes the class in its own way
+            text = f"{output['ename'].removeprefix(CLASS).rstrip(END)}: {output['evalue']}"
+        text = re.sub(r"http://127\.0\.0\.1:\d{4,5}", "SERVER", text)
+        text = re.sub(r", (?:started just now|in this page|shared with another llamalab)", "", text)
+        text = re.sub(r"Overwriting", "Writing", text)
+        if shown and shown[-1][0] == kind:
+            shown[-1] = kind, shown[-1][1] + text
+        else:
+            shown.append((kind, text))
+    return shown
+
+
+CLASS, END = "<class '", "'>"
+
+
+def all_outputs(there: list[dict]) -> list:
+    return [shown for cell in there if "outputs" in cell for shown in outputs(cell)]
+
+
+def assert_same(name: str, there: list[dict], last: int, ignore: str = "nbval-ignore-output"):
+    """All cells up to `last` show what they show on a desktop, byte for byte."""
+    compared = 0
+    for desktop, cell in list(zip(stored(name), there, strict=True))[: last + 1]:
+        if desktop["cell_type"] == "code" and ignore not in desktop["metadata"].get("tags", []):
+            assert outputs(cell) == outputs(desktop), "".join(desktop["source"])
+            compared += 1
+    assert compared > 4
+
+
+def test_chapter_01_shows_the_same_bytes_as_on_a_desktop(page, artefacts):
+    name = CHAPTERS[1]
+    open_chapter(page, name)
+    last = len(stored(name)) - 1
+    there = run_to(page, last)
+    page.screenshot(path=artefacts / "site-01.png")
+    assert_same(name, there, last)
+    assert ("execute_result", "(1642, 14)") in [
+        shown for c in there if "outputs" in c for shown in outputs(c)
+    ]
+
+
+def test_chapter_04_has_views_that_move_and_checks_that_keep_progress(page, artefacts):
+    name = CHAPTERS[4]
+    open_chapter(page, name)
+    place = place_of(name, "def join_fragments")
+    page.evaluate(SET_SOURCE, [place, SOLUTIONS["join_fragments"].code])
+    there = run_to(page, place + 1)
+    assert "OK: join_fragments" in outputs(there[place + 1])[0][1]
+    view = page.locator(".ll:visible").first
+    view.scroll_into_view_if_needed()
+    before = view.inner_text()
+    page.get_by_role("button", name="Next ▶").first.click()
+    page.wait_for_function("([a, b]) => a.innerText !== b", arg=[view.element_handle(), before])
+    page.screenshot(path=artefacts / "site-04.png")
+
+    open_chapter(page, CHAPTERS[0])  # with a kernel of its own: only the browser remembers
+    place = place_of(CHAPTERS[0], "llamalab.progress()")
+    assert re.search("^✔ 04 ", outputs(run_to(page, place)[place])[0][1], re.M)
+
+
+def test_chapter_05_runs_a_script(page):
+    name = CHAPTERS[5]
+    open_chapter(page, name)
+    last = place_of(name, "!python ask_2.py")
+    assert_same(name, run_to(page, last), last)
+
+
+def test_chapter_06_shows_the_fragments_one_after_the_other(page):
+    name = CHAPTERS[6]
+    open_chapter(page, name)
+    place = place_of(name, "stream=True")
+    run_to(page, place_of(name, "options ="))
+    assert len(page.evaluate(LENGTHS, place)) > 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [CHAPTERS[0], *CHAPTERS[2:4], *CHAPTERS[5:]])
+def test_every_other_chapter_runs_to_its_last_cell(page, name, artefacts):
+    page.set_viewport_size({"width": 768, "height": 1024})
+    open_chapter(page, name)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.wait_for_function(ALL_RUN, timeout=3 * MINUTE)
+    page.screenshot(path=artefacts / f"site-{name[:2]}-768.png")
+    there = cells(page)
+    if name[:2] in ("00", "07", "08"):  # they ask the model in the box
+        assert any("only as recordings" in text for _, text in all_outputs(there))
+    else:
+        assert_same(name, there, len(there) - 1)
+
+
+@pytest.fixture(scope="module")
+def puppeteer(request, need) -> Path:
+    """npm's puppeteer-core, which speaks to Firefox without a geckodriver."""
+    folder = Path(request.config.cache.mkdir("puppeteer"))
+    wanted = "puppeteer-core@25.16.0"
+    command = [need("npm", do="install Node.js"), "install", "--prefix", str(folder), wanted]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{wanted} cannot be fetched: {done.stderr.strip()[-200:]}")
+    (entry,) = folder.glob("node_modules/puppeteer-core/lib/esm/puppeteer/puppeteer-core.js")
+    return entry
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CHAPTERS[1:7])
+def test_firefox_shows_the_same_as_a_desktop(puppeteer, need, address, artefacts, name):
+    firefox = need("firefox-esr", "firefox", do="apt-get install firefox-esr")
+    picture = artefacts / f"site-{name[:2]}-firefox.png"
+    script = Path(__file__).with_name("firefox.mjs")
+    words = [script, puppeteer, firefox, address, name, picture]
+    done = subprocess.run(["node", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    there = json.loads(done.stdout)
+    assert_same(name, there, len(there) - 1)
