@@ -76,7 +76,7 @@ def test_the_key_s_file_is_private_and_the_children_have_it(guarded, monkeypatch
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     code = f"import requests; print(requests.get({address!r}).status_code)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "200\n"
-    child = jupyterlab.environment(address, "runtime")
+    child = jupyterlab.environment(Path("."), address, "runtime")
     assert child["NETRC"] == str(file)
     assert not [value for value in child.values() if SECRET in value]
 

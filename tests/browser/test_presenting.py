@@ -172,6 +172,7 @@ def test_the_stored_output_comes_while_a_cell_hangs(fresh):
     assert now[hangs["index"] :] == kinds[hangs["index"] :]
 
 
+@pytest.mark.long
 def test_a_failed_cell_stays_the_one_that_the_keys_are_about(fresh):
     projector = fresh.projector
     go_on(projector), go_on(projector)
@@ -202,6 +203,7 @@ def test_another_chapter_and_a_reload_are_followed(fresh):
     expect(speaker.locator("#title")).to_have_text("Break it first")
 
 
+@pytest.mark.long
 def test_the_clock_says_how_late_it_is(fresh):
     speaker = fresh.speaker
     speaker.keyboard.press("c")

@@ -3,4 +3,4 @@
 import os
 
 # Its terminals open where it is: in the lesson, so that `python chat.py` finds the script.
-os.chdir(os.environ["LLAMALAB_LESSON"])
+os.chdir(os.environ.get("LLAMALAB_LESSON", "."))
