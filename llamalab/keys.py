@@ -47,7 +47,7 @@ def take_out(address: str) -> str:
     except ValueError:  # it is not an address, as the first request will say
         return clean
     with _writing:
-        if host and user and key and _entries.get(host) != (user, key):
+        if host and _SIMPLE.fullmatch(host) and user and key and _entries.get(host) != (user, key):
             _keep(host, user, key)
     return clean
 

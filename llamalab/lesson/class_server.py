@@ -42,9 +42,10 @@ def use_kept(lesson: Path) -> None:
 def kept(lesson: Path) -> str:
     """The address in a lesson's folder, with its key; "" for none."""
     try:
-        return (lesson / FILE).read_text(encoding="utf-8").strip()
+        address = (lesson / FILE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+    return address if address.isprintable() else ""
 
 
 def keep(lesson: Path, server: str | None) -> None:

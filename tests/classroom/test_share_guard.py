@@ -134,17 +134,24 @@ def test_another_student_s_key_is_a_wrong_key(a_class):
 
 def test_a_hundred_megabytes_are_refused(a_class, student):
     body = b"{" + b" " * 100_000_000 + b"}"
-    for content in (body, iter([body])):  # with a length, and in chunks
+    for content, status in ((body, 413), (iter([body]), 411)):  # with a length, and in chunks
         answer = requests.post(
             f"{a_class.address}/api/generate",
             data=content,
             auth=a_class.students[student][1:],
             timeout=PATIENCE,
         )
-        assert answer.status_code == 413
-        assert answer.json() == {"error": nginx.ERRORS[413]}
+        assert answer.status_code == status
+        assert answer.json() == {"error": nginx.ERRORS[status]}
     with pytest.raises(llamalab.BadAnswer, match="The request is too long"):
         llamalab.generate("x" * 2**20, server=a_class.line(student))
+
+
+def test_a_path_as_long_as_a_book_is_not_written_down(a_class):
+    raw(a_class.listen, "GET", "/" + "%01" * 2000, {})
+    answers = (a_class.folder / "access.log").read_text(encoding="utf-8").splitlines()
+    assert max(map(len, answers)) < 400
+    assert '"path":"other"' in answers[-1]
 
 
 def test_a_prompt_is_not_written_to_the_disk(a_class, student):

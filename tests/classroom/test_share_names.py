@@ -1,10 +1,12 @@
 """The students' names from files as spreadsheets write them, and the keys they get."""
 
+import os
 import re
+import stat
 
 import pytest
 
-from llamalab.classroom.share import names, students
+from llamalab.classroom.share import addresses, names, students
 from llamalab.classroom.share.command import Asked, share
 from llamalab.errors import LlamalabError
 
@@ -46,6 +48,7 @@ def test_names_are_read_as_people_and_spreadsheets_write_them(tmp_path, content,
         ("Ada\nBen\n\nada \n", "the name 'ada' twice, in the lines 1 and 4"),
         (b"Name\nZo\xeb\n", "not in UTF-8 (line 2)"),
         ("1,Ada,3b\n2,Ben,3b\n", "It is not clear where the names are"),
+        ("Ada\n=cmd|' /c calc'!A1\n", "The name in line 2 of names.csv begins with '='"),
         ("x" * 200, "The name in line 1 of names.csv has 200 characters"),
         ("\n".join(map(str, range(501))), "There are 501 names"),
     ],
@@ -125,6 +128,23 @@ def test_a_key_that_was_taken_back_does_not_come_back_by_itself(folder, capsys):
         folder(withdraw=["Eve"])
 
 
+def test_a_name_counts_more_than_another_one_s_login(folder, tmp_path):
+    (tmp_path / "names.csv").write_text("Ada Lovelace\nAda\n")
+    lovelace, ada = folder(students=str(tmp_path / "names.csv"))
+    assert (lovelace.login, ada.login) == ("ada", "ada2")
+    assert folder(withdraw=["Ada"]) == [lovelace, ada._replace(key="")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are for POSIX")
+def test_a_folder_with_keys_is_for_its_owner_alone_and_no_link_leads_out_of_it(folder, tmp_path):
+    (tmp_path / "c").mkdir(mode=0o777)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "c" / ".gitignore").symlink_to(tmp_path / "mine")
+    folder(students="1")
+    assert stat.S_IMODE((tmp_path / "c").stat().st_mode) == 0o700
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_spreadsheet_may_save_the_keys_with_semicolons(folder, tmp_path):
     first = folder(students="2")
     file = tmp_path / "c" / students.FILE
@@ -141,6 +161,20 @@ def test_keys_that_were_changed_by_hand_are_not_guessed_at(folder, tmp_path, lin
     with pytest.raises(LlamalabError):
         folder(students="2")
     assert file.read_text() == changed
+
+
+def test_two_students_with_one_key_are_said_before_nginx_is(folder, tmp_path):
+    (first,) = folder(students="1")
+    file = tmp_path / "c" / students.FILE
+    file.write_text(file.read_text() + f"Eve,eve,{first.key.upper()}\n")
+    with pytest.raises(LlamalabError, match="Two students have the same key"):
+        folder()
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0", "0", "0x0:8085", "[::]:80"])
+def test_all_addresses_of_a_machine_are_no_address_for_students(place):
+    with pytest.raises(LlamalabError, match="listens at one address"):
+        addresses.listening(place)
 
 
 def test_without_students_there_is_no_class(folder):

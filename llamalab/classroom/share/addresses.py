@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import re
 import socket
 from typing import NamedTuple
@@ -55,13 +56,22 @@ def listening(text: str | None) -> Place:
     if not match or not 0 < int(match[2] or PORT) < 65536:
         raise LlamalabError(f"{text!r} is not a place to listen at.", do=choices())
     host = match[1].strip("[]") or usual()
-    if host in ("0.0.0.0", "::"):
+    if is_everywhere(host):
         raise LlamalabError(
             "The class's server listens at one address, not at all of them.",
             why="the sheets show this address to the students",
             do=choices(),
         )
     return Place(host, int(match[2] or PORT))
+
+
+def is_everywhere(host: str) -> bool:
+    """Whether a host means all addresses of this machine, in any way to write it ("0", "::")."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(ipaddress.ip_address(each[4][0]).is_unspecified for each in found)
 
 
 def choices() -> str:

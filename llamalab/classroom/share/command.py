@@ -1,7 +1,9 @@
 """What `llamalab share` does: keys, configuration and sheets into a folder; nginx on demand."""
 
 import contextlib
+import errno
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -120,7 +122,7 @@ def need_file(name: str) -> str:
     file = Path(name).expanduser().resolve()
     if not file.is_file():
         raise LlamalabError(f"There is no file {name}.")
-    if any(mark in str(file) for mark in '"$\n'):
+    if any(mark in str(file) for mark in '"$\\\n'):
         raise LlamalabError(f"nginx cannot read a file of this name: {name}", do="rename it")
     return file.as_posix()
 
@@ -151,8 +153,13 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise PermissionError(
+                errno.EPERM, "it belongs to someone else, who could read the keys"
+            )
+        folder.chmod(0o700)
         (folder / "tmp").mkdir(exist_ok=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # keys belong in no repository
+        keys.write_private(folder / ".gitignore", "*\n")  # keys belong in no repository
     except OSError as error:
         raise LlamalabError(f"{folder} cannot be used.", str(error), "--out FOLDER") from None
     with FileLock(folder / ".lock"):

@@ -107,6 +107,12 @@ def checked(found: list[tuple[int, str]], file: str) -> list[str]:
     """The names, if each is there once and fits on a sheet."""
     lines: dict[str, int] = {}
     for line, name in found:
+        if name[0] in "=+-@":
+            raise LlamalabError(
+                f"The name in line {line} of {file} begins with {name[0]!r}.",
+                why="a spreadsheet that opens the list of keys would calculate it",
+                do="write the name without this sign",
+            )
         if len(name) > LONGEST:
             raise LlamalabError(
                 f"The name in line {line} of {file} has {len(name)} characters.",

@@ -25,6 +25,7 @@ RATE, BURST = "2r/s", 30
 ERRORS = {
     401: "the class server does not know this key",
     403: "the class server lets only the requests of the lesson through",
+    411: "the class server wants to know how long a request is (Content-Length)",
     413: "the class server takes at most 1 MiB in one request",
     429: "$too_many",
     502: "the class server reaches no model server",
@@ -42,7 +43,7 @@ LOG = {  # one line of JSON for each request: who and when, but not what was ask
     "address": "$remote_addr",
     "student": "$student",
     "method": "$request_method",
-    "path": "$uri",
+    "path": "$logged_path",
     "status": "$status",
     "complete": "$request_completion",
     "upstream": "$upstream_addr",
@@ -55,12 +56,12 @@ WHOLE = """\
 #     nginx -p . -c nginx.conf        -s reload: read the keys again; -s stop: the end
 
 worker_processes 1;  # enough for a class; and a new request never overtakes the end of the last
-worker_rlimit_nofile 4096;
+worker_rlimit_nofile 16384;
 pid nginx.pid;
 error_log error.log warn;
 
 events {{
-    worker_connections 1024;
+    worker_connections 8192;  # more than one machine without a key opens in five seconds
 }}
 
 http {{
@@ -91,6 +92,11 @@ http {{
         REJECTED "{one_at_a_time}";
     }}
 
+    map $uri $logged_path {{  # any other path may be as long as a book
+        default "other";
+        "~^/lesson/" "/lesson/";
+{logged_paths}
+    }}
     log_format class escape=json '{log}';
     access_log access.log class;
 
@@ -105,6 +111,7 @@ http {{
 {tls}        server_tokens off;
         tcp_nodelay on;
         keepalive_timeout 300s;  # a student thinks between two cells
+        client_header_timeout 5s;  # a half-said request leaves its place to the others
         send_timeout 600s;
         client_max_body_size {body};
         client_body_buffer_size {body};  # a prompt is never written to the disk
@@ -149,13 +156,15 @@ def configuration(
     `upstreams` are HOST:PORT of the model servers; `certificate` has the files (PEM) of the
     certificate and its private key.
     """
-    failing = "max_fails=1 fail_timeout=10s"
+    # Not at the first failure: one request that a server cannot bear would stop all of them.
+    failing = "max_fails=3 fail_timeout=10s"
     return WHOLE.format(
         rate=RATE,
         burst=BURST,
         too_fast=TOO_FAST,
         one_at_a_time=ONE_AT_A_TIME,
         log=log_line(),
+        logged_paths="\n".join(f"        {path} {path};" for path in (*ANSWERS, *READ, *POSTED)),
         upstreams="\n".join(f"        server {address} {failing};" for address in upstreams),
         listen=f"{listen} ssl" if certificate else listen,
         tls=tls(*certificate) if certificate else "",
@@ -194,6 +203,7 @@ def location(path: str, method: str, *more: str) -> str:
     """
     lines = [
         KEY_FIRST,
+        "if ($http_transfer_encoding) { return 411; }",  # else a long body goes to the disk
         f"limit_except {method} {{ deny all; }}",
         *more,
         f"proxy_pass http://model{path};",

@@ -64,10 +64,14 @@ def free_login(name: str, taken: set[str]) -> str:
 
 
 def find(students: list[Student], asked: str) -> Student:
-    """The student with this name or login. Raises `LlamalabError` where there is none."""
-    for student in students:
-        if same(asked) in (same(student.name), student.login):
-            return student
+    """The student with this name, else with this login. Raises `LlamalabError` where none has it.
+
+    Names go first: "Ada" is the student of that name, though another one may have the login `ada`.
+    """
+    by_name = [student for student in students if same(student.name) == same(asked)]
+    by_login = [student for student in students if student.login == same(asked)]
+    for student in by_name or by_login:
+        return student
     raise LlamalabError(
         f"There is no student {asked!r} in this class.",
         do=f"use a name or a login from {FILE}",
@@ -116,6 +120,9 @@ def load(folder: Path) -> list[Student]:
         students.append(student)
     if len({student.login for student in students}) < len(students):
         raise LlamalabError(f"Two students have the same login in {file}.", do="change one")
+    used = [student.key.lower() for student in students if student.key]
+    if len(set(used)) < len(used):  # nginx would not start
+        raise LlamalabError(f"Two students have the same key in {file}.", do="remove one key")
     return students
 
 
