@@ -89,7 +89,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
             f"there is no command {first!r}; did you mean `{close[0]}`?\n"
             f"To open the lesson in a folder of that name: llamalab lab {first}"
         )
-    return parser.parse_args(["lab", *argv])
+    arguments = parser.parse_args(["lab", *argv])
+    if arguments.folder in COMMANDS:
+        parser.error(f"write the command first: llamalab {arguments.folder} ...")
+    return arguments
 
 
 def is_folder(text: str) -> bool:

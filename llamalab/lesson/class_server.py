@@ -33,9 +33,13 @@ def use_kept(lesson: Path) -> None:
     try:
         find.who_answers(clean, timeout=3)
     except ServerNotFound as error:
-        print(f"Class:  {error.what} {error.why}. Going on without it; ", end="", file=sys.stderr)
-        print("`llamalab --server none` forgets it.", file=sys.stderr, flush=True)
-        return
+        if "(HTTP 401)" not in error.what:  # it is off, or far away: today is not a class
+            print(
+                f"Class:  {error.what} {error.why}. Going on without it; ", end="", file=sys.stderr
+            )
+            print("`uv run llamalab --server none` forgets it.", file=sys.stderr, flush=True)
+            return
+        # It is here and refuses the key: what asks it next says so, and does not go elsewhere.
     os.environ["OLLAMA_HOST"] = clean
 
 

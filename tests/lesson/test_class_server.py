@@ -8,6 +8,7 @@ from opening import opened
 from tiny_server import head, tiny_server
 
 from llamalab import cli, find, keys
+from llamalab.errors import ServerNotFound
 from llamalab.lesson import class_server, jupyterlab
 
 KEY = "k7mq-x3vb-p9dt"
@@ -93,6 +94,19 @@ def test_a_server_that_is_off_is_named_and_the_lesson_goes_on(tmp_path, unused_a
     assert f"No server answers at {unused_address}" in said.err
     assert "Going on without it" in said.err
     assert KEY not in said.err + said.out
+
+
+def test_a_server_that_refuses_the_key_is_asked_all_the_same_and_says_so(tmp_path, capsys):
+    """Else a student whose key was taken back would go on with recordings, and not notice."""
+    body = b'{"error":"the class server does not know this key"}'
+    refused = head("401 Unauthorized", f"Content-Length: {len(body)}", "Connection: close") + body
+    with tiny_server(refused) as url:
+        class_server.keep(tmp_path, url.replace("//", f"//ada:{KEY}@"))
+        class_server.use(tmp_path, None)
+        assert os.environ["OLLAMA_HOST"] == url
+        with pytest.raises(ServerNotFound, match="wants a key"):
+            find.server(quiet=True)
+    assert KEY not in "".join(capsys.readouterr())
 
 
 def test_ollama_host_counts_more_than_what_was_kept(line, tmp_path, monkeypatch):

@@ -65,16 +65,17 @@ def share(asked: Asked) -> int:
         before = students.load(folder)
         now = changed(before, asked)
         write_class(folder, settings, now)
-        report_students(folder, before, now)
         write_sheets(folder, settings, before, now)
         if settings != last_time or not (asked.start or program.running(folder)):
             write_nginx(folder, settings, upstreams_or_usual(settings))
+        reloaded = not asked.start and program.reload(folder)  # before a word, which may be cut off
+    report_students(folder, before, now)
     report(folder, settings, started=asked.start)
     if last_time and last_time.address != settings.address:
         print(f"New:      the address was {last_time.address}: print the sheets again")
     if asked.start:
         return run(folder, settings)
-    if program.reload(folder):
+    if reloaded:
         print("nginx:    it runs, and has read the keys again")
     else:
         print(f"Start:    llamalab share --run{in_folder(asked.out)}")

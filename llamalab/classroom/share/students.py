@@ -66,7 +66,7 @@ def free_login(name: str, taken: set[str]) -> str:
 def find(students: list[Student], asked: str) -> Student:
     """The student with this name, else with this login. Raises `LlamalabError` where none has it.
 
-    Names go first: "Ada" is the student of that name, though another one may have the login `ada`.
+    Names go first: "Ada" is the student of that name, even if another student has the login `ada`.
     """
     by_name = [student for student in students if same(student.name) == same(asked)]
     by_login = [student for student in students if student.login == same(asked)]
