@@ -401,6 +401,11 @@ def share_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cert", metavar="FILE", help="the certificate for https, with --key FILE")
     parser.add_argument("--key", metavar="FILE", help="the certificate's private key")
+    parser.add_argument(
+        "--site",
+        metavar="FOLDER",
+        help="also serve the lesson in the browser: what python -m llamalab.site has built",
+    )
     parser.add_argument("--out", default="llama-class", metavar="DIR", help="default: llama-class")
     parser.add_argument(
         "--add", action="append", default=[], metavar="NAME", help="give a late student a key"

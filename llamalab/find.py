@@ -200,10 +200,11 @@ def _asked() -> str:
 def _named_builtin(asked: str) -> tuple[str, str] | None:
     """The built-in server that OLLAMA_HOST names, if it runs on this machine.
 
-    Not if it wants a key: then nginx is in front of it, which joins chunks and refuses faults.
+    Not if it wants a key: then nginx is in front of it, which joins chunks and refuses faults. In a
+    page, the browser has the key: there, what OLLAMA_HOST names is always elsewhere.
     """
     address = parse_host(asked)
-    if keys.known_for(address):
+    if page() or keys.known_for(address):
         return None
     with contextlib.suppress(ServerNotFound):
         if asked.strip() and is_here(address) and who_answers(address, timeout=2.0) == BUILTIN:

@@ -19,6 +19,7 @@ from urllib3.connectionpool import HTTPConnection, HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
 from uvicorn.server import ServerState
 
+from llamalab.page import elsewhere
 from llamalab.page.loop import PageLoop
 from llamalab.page.scripts import TooLong
 from llamalab.standin.http.routes import create_app
@@ -59,18 +60,23 @@ def connect() -> None:
     if HTTPConnectionPool.ConnectionCls is not AnyConnection:
         AnyConnection.elsewhere = HTTPConnectionPool.ConnectionCls
         HTTPConnectionPool.ConnectionCls = AnyConnection
+        AnyConnection.origin = elsewhere.origin()
+        elsewhere.prepare()
 
 
 class AnyConnection:
     """A connection to a server of this interpreter, or to another machine.
 
-    At any other port of this machine, nothing listens: a page must not ask there.
+    At any other port of this machine, nothing listens: a page must not ask there. Only a page that
+    comes from this machine may ask its own web server.
     """
 
     elsewhere: Any = HTTPConnection
+    origin: tuple[str, int] | None = None
 
     def __new__(cls, host: str, port: int | None = None, **more: Any) -> Any:
-        kind = PageConnection if host in LOOPBACK else cls.elsewhere
+        inside = host in LOOPBACK and (host, port) != cls.origin
+        kind = PageConnection if inside else cls.elsewhere
         return kind(host, port, **more)
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llamalab import find, keys
-from llamalab.classroom.share import addresses, names, nginx, program, sheets, students, watch
+from llamalab.classroom.share import (
+    addresses,
+    lesson_site,
+    names,
+    nginx,
+    program,
+    sheets,
+    students,
+    watch,
+)
 from llamalab.classroom.share.addresses import Place
 from llamalab.classroom.share.students import Student
 from llamalab.errors import LlamalabError, ServerNotFound
@@ -28,15 +37,24 @@ NOT_PROTECTED = (
 
 
 class Settings(NamedTuple):
-    """How a class is served; `upstreams` are () where the server is looked for each time."""
+    """How a class is served; `upstreams` are () where the server is looked for each time.
+
+    `site` is the folder of the lesson in the browser, "" for none.
+    """
 
     listen: Place
     upstreams: tuple[str, ...] = ()
     certificate: tuple[str, str] | None = None
+    site: str = ""
 
     @property
     def address(self) -> str:
         return sheets.address(self.listen, encrypted=bool(self.certificate))
+
+    @property
+    def page(self) -> str:
+        """The address of the lesson in the browser; "" for none."""
+        return self.address + lesson_site.PATH if self.site else ""
 
 
 class Asked(NamedTuple):
@@ -48,6 +66,7 @@ class Asked(NamedTuple):
     listen: str | None = None
     cert: str | None = None
     key: str | None = None
+    site: str | None = None  # "" takes it out again
     add: Sequence[str] = ()
     withdraw: Sequence[str] = ()
     start: bool = False  # --run
@@ -73,6 +92,8 @@ def share(asked: Asked) -> int:
     report(folder, settings, started=asked.start)
     if last_time and last_time.address != settings.address:
         print(f"New:      the address was {last_time.address}: print the sheets again")
+    elif last_time and settings.page and not last_time.page:
+        print("New:      the lesson in the browser: print the sheets again")
     if asked.start:
         return run(folder, settings)
     if reloaded:
@@ -95,7 +116,8 @@ def load(folder: Path) -> Settings | None:
         known = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         place = Place(str(known["host"]), int(known["port"]))
         certificate = known["certificate"] and (known["certificate"][0], known["certificate"][1])
-        return Settings(place, tuple(known["upstreams"]), certificate)
+        site = str(known.get("site", ""))
+        return Settings(place, tuple(known["upstreams"]), certificate, site)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -114,9 +136,10 @@ def choose(asked: Asked, before: Settings | None) -> Settings:
     certificate = before.certificate
     if asked.cert and asked.key:
         certificate = need_file(asked.cert), need_file(asked.key)
+    site = before.site if asked.site is None else asked.site
     if str(listen) in upstreams:
         raise LlamalabError(f"nginx at {listen} would ask itself.", do="see --listen, --upstream")
-    return Settings(listen, upstreams, certificate)
+    return Settings(listen, upstreams, certificate, site and lesson_site.need_site(site))
 
 
 def need_file(name: str) -> str:
@@ -175,12 +198,13 @@ def write_class(folder: Path, settings: Settings, now: list[Student]) -> None:
         "port": settings.listen.port,
         "upstreams": settings.upstreams,
         "certificate": settings.certificate,
+        "site": settings.site,
     }
     keys.write_private(folder / SETTINGS, json.dumps(known, indent=1))
 
 
 def write_nginx(folder: Path, settings: Settings, upstreams: Sequence[str]) -> None:
-    text = nginx.configuration(settings.listen, upstreams, settings.certificate)
+    text = nginx.configuration(settings.listen, upstreams, settings.certificate, settings.site)
     keys.write_private(folder / "nginx.conf", text)
 
 
@@ -193,10 +217,10 @@ def write_sheets(
     folder: Path, settings: Settings, before: list[Student], now: list[Student]
 ) -> None:
     """All sheets; those of late students once more, in a file to print alone."""
-    sheets.write(folder / sheets.FILE, now, settings.address)
+    sheets.write(folder / sheets.FILE, now, settings.address, settings.page)
     new = [student for student in now if student not in before and student.key]
     if before and new:
-        sheets.write(folder / sheets.NEW_FILE, new, settings.address)
+        sheets.write(folder / sheets.NEW_FILE, new, settings.address, settings.page)
 
 
 # ---- what is said
@@ -221,6 +245,8 @@ def report(folder: Path, settings: Settings, started: bool) -> None:
     print(f"Sheets:   {folder / sheets.FILE} (open it in a browser, print it, cut it apart)")
     print(f"nginx:    {folder / 'nginx.conf'}")
     print(f"Address:  {settings.address} ({about_place(settings.listen)})")
+    if settings.page:
+        print(f"Lesson:   {settings.page} (in any browser; it asks for the login and the key)")
     for server in settings.upstreams or ([] if started else upstreams_or_usual(settings)):
         print(f"Models:   http://{server} ({answers(server)})")
     if not settings.certificate:

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 
+from llamalab.classroom.share import lesson_site
 from llamalab.classroom.share.addresses import Place
 from llamalab.classroom.share.students import Student
 
@@ -80,6 +81,13 @@ http {{
         include students.map;
     }}
 
+    # ---- a browser with a key asks for its own page only, not for one from elsewhere
+    map "$scheme://$http_host $http_origin" $foreign {{
+        default 1;
+        "~ $" "";
+        "~^(\\S+) \\1$" "";
+    }}
+
     # ---- one answer at a time for each student, and a fair rate
     limit_conn_zone $student zone=answers:1m;
     limit_req_zone $student zone=requests:1m rate={rate};
@@ -133,8 +141,6 @@ http {{
         proxy_next_upstream_tries 3;
         proxy_next_upstream_timeout 300s;
 
-        limit_req zone=requests burst={burst} nodelay;
-
 {locations}
 
         # ---- nginx's own errors, in Ollama's form
@@ -149,18 +155,20 @@ http {{
 
 
 def configuration(
-    listen: Place, upstreams: Sequence[str], certificate: tuple[str, str] | None = None
+    listen: Place,
+    upstreams: Sequence[str],
+    certificate: tuple[str, str] | None = None,
+    site: str = "",
 ) -> str:
     """The text of nginx.conf; it needs `students.map` beside it.
 
     `upstreams` are HOST:PORT of the model servers; `certificate` has the files (PEM) of the
-    certificate and its private key.
+    certificate and its private key; `site` is the folder of the lesson in the browser.
     """
     # Not at the first failure: one request that a server cannot bear would stop all of them.
     failing = "max_fails=3 fail_timeout=10s"
     return WHOLE.format(
         rate=RATE,
-        burst=BURST,
         too_fast=TOO_FAST,
         one_at_a_time=ONE_AT_A_TIME,
         log=log_line(),
@@ -175,6 +183,7 @@ def configuration(
                 *(location(path, "POST") for path in POSTED),
                 *(location(path, "GET") for path in READ),
                 closed("/"),
+                *([lesson_site.locations(site, KEY_FIRST)] if site else []),
             ]
         ),
         errors="\n".join(error(status, words) for status, words in ERRORS.items()),
@@ -194,6 +203,7 @@ def tls(certificate: str, key: str) -> str:
 
 
 KEY_FIRST = 'if ($student = "") { return 401; }'
+FAIR = f"limit_req zone=requests burst={BURST} nodelay;"
 
 
 def location(path: str, method: str, *more: str) -> str:
@@ -204,6 +214,8 @@ def location(path: str, method: str, *more: str) -> str:
     lines = [
         KEY_FIRST,
         "if ($http_transfer_encoding) { return 411; }",  # else a long body goes to the disk
+        "if ($foreign) { return 403; }",
+        FAIR,
         f"limit_except {method} {{ deny all; }}",
         *more,
         f"proxy_pass http://model{path};",
@@ -218,7 +230,8 @@ def location(path: str, method: str, *more: str) -> str:
 
 def closed(path: str) -> str:
     """All that no other location is for."""
-    return f"        location {path} {{\n{' ' * 12}{KEY_FIRST}\n{' ' * 12}return 403;\n{' ' * 8}}}"
+    lines = "".join(f"{' ' * 12}{line}\n" for line in (KEY_FIRST, FAIR, "return 403;"))
+    return f"        location {path} {{\n{lines}{' ' * 8}}}"
 
 
 def error(status: int, words: str) -> str:

@@ -44,9 +44,17 @@ Type this in one line:</p>
 <p class="line"><code>{line}</code></p>
 <p>Your key has no letters that look alike: no l or o, no 1 or 0. Do not give it to others.
 Next time, <code>uv run llamalab</code> is enough.{open}</p>
-<p class="small">For your own scripts. Do not show them or hand them in with the key.</p>
+{page}<p class="small">For your own scripts. Do not show them or hand them in with the key.</p>
 <p class="small"><code>{ollama}</code><br><code>{openai}</code></p>
 </section>"""
+
+PAGE_LINE = """\
+<p>Or <b>without an installation</b>: open this address in your browser. User: <code>{login}</code>,
+password: <code>{key}</code></p>
+<p class="line"><code>{page}</code></p>
+<p class="small">Your work stays in this browser on this computer, under your user name. On a
+computer that others use, close all windows of the browser at the end.</p>
+"""
 
 OPEN = (
     " Others in this network may be able to read what you and the model write: "
@@ -77,7 +85,8 @@ def for_openai(student: Student, server: str) -> str:
     return f'client = openai.OpenAI(base_url="{server}/v1", api_key="{student.key}")'
 
 
-def sheet(student: Student, server: str) -> str:
+def sheet(student: Student, server: str, page: str = "") -> str:
+    about_page = {"login": student.login, "key": student.key, "page": page}
     texts = {
         "name": student.name,
         "line": line(student, server),
@@ -85,16 +94,17 @@ def sheet(student: Student, server: str) -> str:
         "openai": for_openai(student, server),
         "open": "" if server.startswith("https") else OPEN,
     }
-    return SHEET.format_map({name: html.escape(text) for name, text in texts.items()})
+    escaped = {name: html.escape(text) for name, text in texts.items()}
+    return SHEET.format_map({**escaped, "page": PAGE_LINE.format_map(about_page) if page else ""})
 
 
-def page(students: Iterable[Student], server: str) -> str:
-    """The sheets of all students who have a key."""
-    sheets = [sheet(student, server) for student in students if student.key]
+def page(students: Iterable[Student], server: str, lesson: str = "") -> str:
+    """The sheets of all students who have a key; `lesson` is its address in the browser."""
+    sheets = [sheet(student, server, lesson) for student in students if student.key]
     count = f"{len(sheets)} sheets" if len(sheets) != 1 else "1 sheet"
     return PAGE.format(count=count, sheets="\n".join(sheets))
 
 
-def write(file: Path, students: Iterable[Student], server: str) -> None:
+def write(file: Path, students: Iterable[Student], server: str, lesson: str = "") -> None:
     """Write the sheets, with the keys on them, for the owner's eyes only."""
-    keys.write_private(file, page(students, server))
+    keys.write_private(file, page(students, server, lesson))
