@@ -18,6 +18,6 @@ def files() -> Finding:
 def server() -> Finding:
     address = find.server(quiet=True)
     who = find.who_answers(address)
-    if who == find.BUILTIN:
+    if who == find.BUILTIN and address == find.DEFAULT:  # else it is the class's
         return ok(f"{who} runs in this page; it plays recordings and has no model")
     return ok(f"{who} at {address}")

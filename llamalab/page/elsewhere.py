@@ -18,11 +18,11 @@ _usual_timeout = HTTPConnectionPool._get_timeout
 
 def prepare() -> None:
     """Let answers from other machines come piece by piece, and take their time to begin."""
-    HTTPConnectionPool._get_timeout = one_timeout
     with contextlib.suppress(ImportError):  # on a desktop, where tests are
         from urllib3.contrib.emscripten.response import EmscriptenHttpResponseWrapper
 
         EmscriptenHttpResponseWrapper.stream = stream
+        HTTPConnectionPool._get_timeout = one_timeout
 
 
 def one_timeout(pool: HTTPConnectionPool, timeout: Any) -> Timeout:
@@ -30,7 +30,7 @@ def one_timeout(pool: HTTPConnectionPool, timeout: Any) -> Timeout:
 
     With `timeout=(5, 330)`, urllib3 would give up after 5 s without an answer.
     """
-    read = _usual_timeout(pool, timeout)._read
+    read = _usual_timeout(pool, timeout).read_timeout
     return Timeout(connect=read, read=read)
 
 

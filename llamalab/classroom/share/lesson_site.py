@@ -36,6 +36,7 @@ TYPES = {
 }
 # The page's files, without nginx's limits: a page loads a hundred of them at once.
 LOCATIONS = """\
+        location = /favicon.ico {{ access_log off; return 204; }}  # every browser asks for it
         location = /lesson {{ return 301 $scheme://$http_host{path}; }}
         location = {path} {{
             {key_first}
