@@ -1,13 +1,20 @@
-"""A real Chromium on a real JupyterLab: what the browser's tests share."""
+"""A real Chromium on a real JupyterLab, and the built site: what the browser's tests share."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from lab_page import CHROMIUM, QUIET, new_page
 from opening import opened
 from playwright.sync_api import Page, sync_playwright
+from project import ROOT
+
+from llamalab.lesson.pages import sha256
 
 # The page's own application, so that a test can ask it what it knows.
 EXPOSED = {name: {"expose_app_in_browser": True} for name in ("LabApp", "JupyterNotebookApp")}
@@ -50,3 +57,30 @@ def page(browser, lab) -> Page:
     page = new_page(browser, lab.address)
     yield page
     page.close()
+
+
+def fingerprint() -> str:
+    """What the site is built from, in a few letters."""
+    sources = [
+        *(ROOT / "llamalab").rglob("*"),
+        *(ROOT / "notebooks").rglob("*"),
+        ROOT / "pyproject.toml",
+    ]
+    files = sorted(file for file in sources if file.is_file() and "__pycache__" not in file.parts)
+    return sha256(b"".join(str(file).encode() + file.read_bytes() for file in files))[:16]
+
+
+@pytest.fixture(scope="session")
+def site(request, need) -> Path:
+    """The site, built once for all workers, and again when something of it has changed."""
+    need("npm", do="install Node.js (Debian: apt-get install npm)")
+    folder = Path(request.config.cache.mkdir("site"))
+    target = folder / fingerprint()
+    with FileLock(folder / "lock"):
+        if not (target / "index.html").is_file():
+            command = [sys.executable, "-m", "llamalab.site", str(target)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reason = f"the site cannot be built: {done.stderr.strip()}"
+                pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return target

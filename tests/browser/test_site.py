@@ -3,20 +3,16 @@
 import functools
 import http.server
 import json
-import os
 import re
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from lab_page import ALL_RUN, MINUTE, QUIET, cells
 from project import ROOT
 
 from llamalab.exercises.solutions import SOLUTIONS
-from llamalab.lesson.pages import sha256
 
 NOTEBOOKS = ROOT / "notebooks"
 CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -54,29 +50,6 @@ LENGTHS = """place => new Promise(done => {
     window.jupyterapp.commands.execute('notebook:run-cell');
     look();
 })"""
-
-
-def fingerprint() -> str:
-    """What the site is built from, in a few letters."""
-    sources = [*(ROOT / "llamalab").rglob("*"), *NOTEBOOKS.rglob("*"), ROOT / "pyproject.toml"]
-    files = sorted(file for file in sources if file.is_file() and "__pycache__" not in file.parts)
-    return sha256(b"".join(str(file).encode() + file.read_bytes() for file in files))[:16]
-
-
-@pytest.fixture(scope="session")
-def site(request, need) -> Path:
-    """The site, built once for all workers, and again when something of it has changed."""
-    need("npm", do="install Node.js (Debian: apt-get install npm)")
-    folder = Path(request.config.cache.mkdir("site"))
-    target = folder / fingerprint()
-    with FileLock(folder / "lock"):
-        if not (target / "index.html").is_file():
-            command = [sys.executable, "-m", "llamalab.site", str(target)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                reason = f"the site cannot be built: {done.stderr.strip()}"
-                pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return target
 
 
 @pytest.fixture(scope="session")
