@@ -1,17 +1,13 @@
 """Checks of a web page that the lesson runs in, where there is neither a disk nor a network."""
 
-from pathlib import Path
-
 from llamalab import find
 from llamalab.checkup.report import Finding, note, ok
 
-KEPT = Path("/drive")  # where JupyterLite puts the files that the browser keeps
-
 
 def files() -> Finding:
-    if Path.cwd().is_relative_to(KEPT):
+    if find.page().keeps_files():
         return ok("what you write and solve is kept in this browser, for this page only")
-    said = "this browser keeps nothing of what your cells write (a private window, or no https?)"
+    said = "this browser keeps nothing of what your cells write (a private window?)"
     return note(said, "File, Download saves a notebook to your computer")
 
 

@@ -3,6 +3,7 @@
     loop      an event loop that turns only while someone waits for an answer
     server    the built-in server in the same interpreter, and how `requests` reaches it
     elsewhere requests to other machines, which the browser makes
+    kept      files that cells write, where JupyterLite cannot keep them
     scripts   `!python my_script.py`, and the runs that `check` makes of a student's script
 
 `find.page` is the only door: on a desktop, nothing of this is imported.

@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
-from llamalab.page import judging, scripts, server
+from llamalab.page import judging, kept, scripts, server
 
 _entered = False
+_keeps = False
 
 
 def enter() -> None:
     """Let `requests` and `!python` work in this page. The second time, nothing happens."""
-    global _entered
+    global _entered, _keeps
     if not _entered:
         _entered = True
         server.connect()
         scripts.answer_commands()
+        _keeps = kept.keep_files()
+
+
+def keeps_files() -> bool:
+    """Whether the browser keeps what cells write."""
+    return _keeps
 
 
 def start() -> server.PageServer:

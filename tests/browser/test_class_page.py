@@ -48,17 +48,25 @@ for line in answer.iter_lines():
     print(llamalab.load_answers([line.decode()])[0].get("response"), flush=True)"""
 
 
+@pytest.fixture(scope="module")
+def browser(need):
+    """A Chromium that finds the class by its name, and nothing else."""
+    program = need(*CHROMIUM, do="apt-get install chromium, or install Google Chrome")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=[*QUIET, RULES])
+        yield chromium
+        chromium.close()
+
+
 @contextlib.contextmanager
 def a_class(need, site, folder, count: int, **options):
-    """A class of so many students at the site, and a Chromium that finds it by its name."""
+    """A class of so many students at the site; `options` are those of its model server."""
     need(*NGINX, do=INSTALL)
-    program = need(*CHROMIUM, do="apt-get install chromium, or install Google Chrome")
     with (
         BuiltinServer.start(**options) as upstream,
         nginx_class(folder, upstream.url, count=count, site=str(site)) as running,
-        sync_playwright() as playwright,
     ):
-        yield running, playwright.chromium.launch(executable_path=program, args=[*QUIET, RULES])
+        yield running
 
 
 def log_in(running, browser, number: int):
@@ -84,9 +92,9 @@ def text(shown) -> str:
 
 
 @pytest.fixture(scope="module")
-def lesson(need, site, tmp_path_factory):
+def lesson(need, browser, site, tmp_path_factory):
     """One student's page at a class's server, four times as fast as the recordings."""
-    with a_class(need, site, tmp_path_factory.mktemp("class"), 3, speed=4) as (running, browser):
+    with a_class(need, site, tmp_path_factory.mktemp("class"), 3, speed=4) as running:
         context = log_in(running, browser, 1)
         page = opened(running, context)
         page.wait_for_function(READY)
@@ -141,10 +149,24 @@ def test_reopening_the_page_shows_the_student_s_own_notebook(lesson):
 
 
 @pytest.mark.long
+def test_reopening_the_page_has_the_scripts_and_ticks_of_the_last_time(lesson):
+    running, context, page = lesson
+    run(page, "%%writefile kept.py\nprint('still here')")
+    run(page, "import llamalab\ndef who_answered(record):\n    return record['model']")
+    assert "OK" in text(run(page, "llamalab.check('who_answered', who_answered)"))
+    again = opened(running, context)
+    again.wait_for_function(READY)
+    assert text(run(again, "!python kept.py")) == "still here\n"
+    assert "00" in text(run(again, "import llamalab; llamalab.progress()")).partition("✔")[2][:4]
+    assert "this browser keeps nothing" not in text(run(again, "print(llamalab.doctor())"))
+    again.close()
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("model_file")
-def test_a_class_of_ten_pages_asks_the_model_and_each_keeps_its_own(need, site, tmp_path):
+def test_a_class_of_ten_pages_asks_the_model_and_each_keeps_its_own(need, browser, site, tmp_path):
     engine = local_model()
-    with a_class(need, site, tmp_path, 10, engine=engine) as (running, browser):
+    with a_class(need, site, tmp_path, 10, engine=engine) as running:
         contexts = [log_in(running, browser, number) for number in range(10)]
         pages = [opened(running, context) for context in contexts]
         for page in pages:
@@ -169,4 +191,3 @@ def test_a_class_of_ten_pages_asks_the_model_and_each_keeps_its_own(need, site, 
         )
         assert {(line["status"], line["complete"]) for line in asked} == {("200", "OK")}
         assert not [line for line in running.log() if re.match("429|5..", line["status"])]
-        browser.close()

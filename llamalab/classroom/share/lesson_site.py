@@ -115,10 +115,12 @@ def settings(site: Path) -> str:
     """What `lab/jupyter-lite.json` says for a class; nginx puts in what starts with a dollar."""
     whole = read(site / "jupyter-lite.json")
     kernel = whole["litePluginSettings"][KERNEL]
-    options = {**kernel["loadPyodideOptions"], "env": {"OLLAMA_HOST": "$scheme://$http_host"}}
+    names = {name: f"{whole[name]} $student" for name in STORAGE}
+    environment = {"OLLAMA_HOST": "$scheme://$http_host", "LLAMALAB_STORAGE": names[STORAGE[0]]}
+    options = {**kernel["loadPyodideOptions"], "env": environment}
     ours = {
         **read(site / SETTINGS),
-        **{name: f"{whole[name]} $student" for name in STORAGE},
+        **names,
         "litePluginSettings": {KERNEL: {"loadPyodideOptions": options}},
     }
     text = json.dumps({"jupyter-config-data": ours}, separators=(",", ":"))
