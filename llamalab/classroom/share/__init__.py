@@ -2,5 +2,6 @@
 
     names -> students (keys) -> configuration of nginx, sheets to cut apart -> nginx -> its log
 
-Nothing of ours is in the path of a request: nginx alone checks the keys, and passes on.
+Nothing of ours is in the path of a request: nginx alone checks the keys, and passes on. With
+`--site`, it also serves the lesson in the browser (`lesson_site`).
 """
