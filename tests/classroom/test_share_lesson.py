@@ -131,7 +131,7 @@ def test_the_sheet_has_the_page_s_address_until_the_site_is_taken_out(a_class, c
     written = (a_class.folder / sheets.FILE).read_text(encoding="utf-8")
     one = a_class.students[0]
     assert written.count(f"<code>{page}</code>") == 3
-    assert f"User: <code>{one.login}</code>,\npassword: <code>{one.key}</code>" in written
+    assert f"User: <code>{one.login}</code>, password: <code>{one.key}</code>" in written
     command.share(a_class.asked())
     assert f"Lesson:   {page}" in capsys.readouterr().out
     command.share(a_class.asked(site=""))

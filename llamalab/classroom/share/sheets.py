@@ -49,9 +49,9 @@ Next time, <code>uv run llamalab</code> is enough.{open}</p>
 </section>"""
 
 PAGE_LINE = """\
-<p>Or <b>without an installation</b>: open this address in your browser. User: <code>{login}</code>,
-password: <code>{key}</code></p>
+<p>Or <b>without an installation</b>: open this address in your browser.</p>
 <p class="line"><code>{page}</code></p>
+<p>User: <code>{login}</code>, password: <code>{key}</code></p>
 <p class="small">Your work stays in this browser on this computer, under your user name. On a
 computer that others use, close all windows of the browser at the end.</p>
 """
