@@ -13,13 +13,13 @@ from llamalab import __version__
 from llamalab.errors import LlamalabError
 from llamalab.lesson import copying
 from llamalab.lesson.pages import for_student, notebook
-from llamalab.site import packages
+from llamalab.site import packages, patches
 
 FIRST = copying.FIRST_PAGE
 LIVE = "nbval-ignore-output"  # the tag of cells that ask the model in the box
 NAME = f"llamalab {__version__}"  # of the browser's storage: a new version has a new one
 WIDGETS = "@jupyter-widgets/jupyterlab-manager"
-KERNEL = "@jupyterlite/pyodide-kernel-extension"
+KERNEL = patches.KERNEL
 EXTENSIONS = (WIDGETS, KERNEL, "jupyterlab_pygments")
 LITE = {
     "apps": ["lab"],
@@ -83,6 +83,7 @@ def add_python(folder: Path, cache: Path, full: Path | None) -> None:
     lock = folder / "pyodide-lock.json"
     lock.write_text(json.dumps(packages.lock(folder, core, {})))
     compile_python(folder)
+    shutil.copy(Path(__file__).with_name("early.mjs"), folder)
     pictures = packages.add_pictures(folder, core, full) if full else {}
     lock.write_text(json.dumps(packages.lock(folder, core, pictures)))
 
@@ -162,22 +163,6 @@ def tidy(site: Path) -> None:
     for pattern in UNUSED:
         for found in site.glob(pattern):
             shutil.rmtree(found) if found.is_dir() else found.unlink()
-    go_on_after_errors(site)
+    patches.patch(site)
     start = site / "index.html"
     start.write_text(start.read_text("utf-8").replace("<head>", f"<head>{START}", 1), "utf-8")
-
-
-def go_on_after_errors(site: Path) -> None:
-    """Let JupyterLite's kernel respect `stop_on_error`: a cell tagged `raises-exception` may fail.
-
-    JupyterLite 0.8.6 drops all cells that wait after any error, except after an interrupt.
-    """
-    reply = 'msgType:"execute_reply",channel:"shell",parentHeader:e.header,'
-    reply += "session:e.header.session,content:s"
-    for file in (site / "build").glob("*.js"):
-        text = file.read_text("utf-8")
-        if reply in text:
-            cause = ',metadata:e.content.stop_on_error?{}:{cause:"interrupt"}'
-            file.write_text(text.replace(reply, reply + cause), "utf-8")
-            return
-    raise LlamalabError("JupyterLite has changed.", do="look at go_on_after_errors in build.py")
