@@ -119,6 +119,7 @@ def settings(python: Path) -> dict:
         "contentsStorageName": NAME,
         "settingsStorageName": NAME,
         "workspacesStorageName": NAME,
+        "disabledExtensions": ["@jupyterlab/mermaid-extension"],  # see patches.drop_diagrams
         "enableServiceWorkerCache": "false",
         "litePluginSettings": {f"{KERNEL}:kernel": kernel},
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llamalab.errors import LlamalabError
 
+DIAGRAMS = ("5506", "5395")  # the chunks with which mermaid starts, and its layouts
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
 WORKER = "static/pyodide/worker.mjs"
 # Starts a page's Python while JupyterLab is still loading; `start_early` lets the kernel use it.
@@ -20,6 +21,7 @@ def patch(site: Path) -> None:
     go_on_after_errors(site)
     wait_for_the_kernel(site)
     start_early(site)
+    drop_diagrams(site / "build")
 
 
 def go_on_after_errors(site: Path) -> None:
@@ -62,3 +64,29 @@ def change(folder: Path, found: str, new: str, files: str = "*.js") -> None:
         what = f"JupyterLite has changed: {len(places)} of its files have {found}"
         raise LlamalabError(what, do="look at patches.py in llamalab/site")
     places[0].write_text(re.sub(found, new, texts[places[0]], count=1), "utf-8")
+
+
+def drop_diagrams(build: Path) -> None:
+    """Take out mermaid, which is switched off here: a tenth of the site, and no page has one."""
+    chunks = {file.name.split(".")[0]: file for file in build.glob("*.js")}
+    loads = {name: loaded(file) & set(chunks) for name, file in chunks.items()}
+    if not set(DIAGRAMS) <= loads["jlab_core"]:
+        raise LlamalabError("JupyterLite has changed.", do="look at DIAGRAMS in patches.py")
+    loads["jlab_core"] -= set(DIAGRAMS)
+    kept = reached({"jlab_core", *loaded(build / "lab" / "bundle.js") & set(chunks)}, loads)
+    for name in reached(set(DIAGRAMS), loads) - kept:
+        chunks[name].unlink()
+
+
+def loaded(file: Path) -> set[str]:
+    """The numbers of the chunks that a script loads."""
+    return set(re.findall(r"\.e\(\"?(\w+)\"?\)", file.read_text("utf-8")))
+
+
+def reached(start: set[str], loads: dict[str, set[str]]) -> set[str]:
+    """These chunks, and all that they load."""
+    seen: set[str] = set()
+    while start:
+        seen |= start
+        start = set().union(*(loads[name] for name in start)) - seen
+    return seen
