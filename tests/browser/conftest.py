@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,9 @@ def page(browser, lab) -> Page:
     page.close()
 
 
+MADE_OF = ("jupyterlite-core", "jupyterlite-pyodide-kernel", "jupyterlab-widgets")
+
+
 def fingerprint() -> str:
     """What the site is built from, in a few letters."""
     sources = [
@@ -67,7 +72,9 @@ def fingerprint() -> str:
         ROOT / "pyproject.toml",
     ]
     files = sorted(file for file in sources if file.is_file() and "__pycache__" not in file.parts)
-    return sha256(b"".join(str(file).encode() + file.read_bytes() for file in files))[:16]
+    versions = "".join(metadata.version(name) for name in MADE_OF).encode()
+    parts = (str(file.relative_to(ROOT)).encode() + file.read_bytes() for file in files)
+    return sha256(versions + b"".join(parts))[:16]
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +85,8 @@ def site(request, need) -> Path:
     target = folder / fingerprint()
     with FileLock(folder / "lock"):
         if not (target / "index.html").is_file():
+            for old in folder.glob("*/index.html"):
+                shutil.rmtree(old.parent)
             command = [sys.executable, "-m", "llamalab.site", str(target)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
