@@ -5,6 +5,7 @@
     elsewhere requests to other machines, which the browser makes
     kept      files that cells write, where JupyterLite cannot keep them
     scripts   `!python my_script.py`, and the runs that `check` makes of a student's script
+    pictures  matplotlib, loaded when a cell draws
 
 `find.page` is the only door: on a desktop, nothing of this is imported.
 """

@@ -59,8 +59,8 @@ def build(target: Path, full: Path | None = None) -> None:
         lite, site = Path(made) / "lite", Path(made) / "site"
         python = lite / "static" / "pyodide"
         python.mkdir(parents=True)
-        add_python(python, cache, full)
-        (lite / "jupyter-lite.json").write_text(json.dumps(settings(python)))
+        needed = add_python(python, cache, full)
+        (lite / "jupyter-lite.json").write_text(json.dumps(settings(needed)))
         (lite / "overrides.json").write_text(SETTINGS.read_text("utf-8"))
         write_lesson(Path(made) / "lesson")
         extensions = [str(labextension(name)) for name in EXTENSIONS]
@@ -73,19 +73,24 @@ def build(target: Path, full: Path | None = None) -> None:
         shutil.copytree(site, target)
 
 
-def add_python(folder: Path, cache: Path, full: Path | None) -> None:
-    """Fill the folder with Pyodide, its packages and their lock file, all of it compiled."""
+def add_python(folder: Path, cache: Path, full: Path | None) -> list[str]:
+    """Fill the folder with Pyodide, its packages and their lock file, all of it compiled.
+
+    The names of the packages that a page starts with are returned: matplotlib is not one of them.
+    """
     core = packages.unpack_core(packages.fetch_core(cache), folder)
     for wheel in [*packages.fetch_wheels(cache), *packages.kernel_wheels()]:
         shutil.copy(wheel, folder)
     packages.own_wheel(folder)
     packages.empty_wheel(folder)
     lock = folder / "pyodide-lock.json"
-    lock.write_text(json.dumps(packages.lock(folder, core, {})))
+    needed = packages.lock(folder, core, {})
+    lock.write_text(json.dumps(needed))
     compile_python(folder)
     shutil.copy(Path(__file__).with_name("early.mjs"), folder)
     pictures = packages.add_pictures(folder, core, full) if full else {}
     lock.write_text(json.dumps(packages.lock(folder, core, pictures)))
+    return sorted(needed["packages"])
 
 
 def compile_python(folder: Path) -> None:
@@ -103,14 +108,13 @@ def compile_python(folder: Path) -> None:
         raise LlamalabError("Pyodide cannot compile its packages.", why="\n".join(said[-40:]))
 
 
-def settings(python: Path) -> dict:
+def settings(needed: list[str]) -> dict:
     """`jupyter-lite.json`: everything from this site, and storage of this version's name."""
-    packages_of_page = json.loads((python / "pyodide-lock.json").read_text())["packages"]
     kernel = {
         "pyodideUrl": "./static/pyodide/pyodide.mjs",
         "pipliteUrls": [],
         "disablePyPIFallback": True,
-        "loadPyodideOptions": {"packages": sorted(packages_of_page)},
+        "loadPyodideOptions": {"packages": needed},
     }
     config = {
         "appName": "llamalab",

@@ -37,11 +37,15 @@ NEEDS = ("requests", "ipywidgets", "starlette", "uvicorn", "h11", "tqdm", "packa
 EMPTY = "jedi"
 PICTURES = "matplotlib"  # with what it needs, from Pyodide's full distribution
 STARTUP = """\
+import pyodide_js
+
 from llamalab import find
+from llamalab.page.pictures import load_when_drawn
 
 find.server(quiet=True)  # while the student reads
 get_ipython().Completer.use_jedi = False  # there is none
-del find
+load_when_drawn(get_ipython().kernel, pyodide_js.loadPackage)
+del find, load_when_drawn, pyodide_js
 """
 
 
