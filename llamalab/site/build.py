@@ -169,5 +169,6 @@ def tidy(site: Path) -> None:
         for found in site.glob(pattern):
             shutil.rmtree(found) if found.is_dir() else found.unlink()
     patches.patch(site)
+    shutil.copytree(site / "files" / "images", site / "lab" / "images")  # asked for there first
     start = site / "index.html"
     start.write_text(start.read_text("utf-8").replace("<head>", f"<head>{START}", 1), "utf-8")
