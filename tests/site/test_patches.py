@@ -1,4 +1,4 @@
-"""Changes in JupyterLite's files: each is made in one place, or the build says that there is none."""
+"""Changes in JupyterLite's files: each is made in one place, or the build says that it is gone."""
 
 import pytest
 
