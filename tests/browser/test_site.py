@@ -257,7 +257,7 @@ def puppeteer(request, need) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"{wanted} cannot be fetched: {done.stderr.strip()[-200:]}")
-    (entry,) = folder.glob("node_modules/puppeteer-core/lib/esm/puppeteer/puppeteer-core.js")
+    (entry,) = folder.glob("node_modules/puppeteer-core/lib/puppeteer/puppeteer-core.js")
     return entry
 
 
