@@ -174,6 +174,12 @@ def present_arguments(parser: argparse.ArgumentParser) -> None:
         help="its number, as in 4 or 04, or its file's name (default: 00)",
     )
     parser.add_argument(
+        "--plan",
+        type=int,
+        choices=[45, 90, 180],
+        help="the sections and the clock of a plan, in minutes (default: all sections)",
+    )
+    parser.add_argument(
         "--no-browser", action="store_true", help="print the two addresses, open nothing"
     )
     parser.add_argument(
@@ -185,7 +191,8 @@ def present(arguments: argparse.Namespace) -> int:
     """Show a chapter on the projector, one section at a time, and your notes in a second window."""
     from llamalab.classroom.presenting.stage import present
 
-    return present(arguments.chapter, arguments.port, browser=not arguments.no_browser)
+    chapter, plan = arguments.chapter, arguments.plan
+    return present(chapter, arguments.port, browser=not arguments.no_browser, plan=plan)
 
 
 def question_arguments(parser: argparse.ArgumentParser) -> None:

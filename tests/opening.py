@@ -53,7 +53,7 @@ class Presentation:
 
 
 @contextlib.contextmanager
-def presented(chapter: str, **environment: str | None) -> Iterator[Presentation]:
+def presented(chapter: str, *options: str, **environment: str | None) -> Iterator[Presentation]:
     """Run `llamalab present CHAPTER --no-browser` until its pages are there; end it with the test.
 
     A test's page can ask JupyterLab what it knows (`window.jupyterapp`).
@@ -62,7 +62,7 @@ def presented(chapter: str, **environment: str | None) -> Iterator[Presentation]
     with tempfile.TemporaryDirectory() as settings:
         (Path(settings) / "jupyter_server_config.json").write_text(json.dumps(exposed))
         known = {"JUPYTER_CONFIG_PATH": settings} | environment
-        command = [*LLAMALAB, "present", chapter, "--no-browser"]
+        command = [*LLAMALAB, "present", chapter, "--no-browser", *options]
         with running(command, **known) as (process, lines):
             said = {line.partition(":")[0]: line for line in lines}
             pages = (address_in(said.get(name, "")) for name in ("Projector", "Speaker"))

@@ -50,9 +50,9 @@ def plan(minutes: int, chapters: list[TaughtChapter]) -> str:
         sections = [section for section in chapter.sections if section.is_in(minutes)]
         if not sections:
             continue
-        if chapter.number == BREAK_BEFORE:
-            rows.append(row(clock, f"Break: {PLANS[minutes]} minutes", "", "", ""))
-            clock += PLANS[minutes]
+        if pause := pause_before(chapter.number, minutes):
+            rows.append(row(clock, f"Break: {pause} minutes", "", "", ""))
+            clock += pause
         taught = f"**{chapter.number} {chapter.title}:** {titles_of(sections)}"
         times = teaching(sections), exercising(sections)
         rows.append(row(clock, taught, *times, what_to_leave_out(sections)))
@@ -63,6 +63,15 @@ def plan(minutes: int, chapters: list[TaughtChapter]) -> str:
     rows.append(row(minutes, "**End**", teaching(all_sections), exercising(all_sections), ""))
     head = row("from minute", "chapter and sections", "teaching", "exercises", "if late, leave out")
     return "\n".join([f"### {minutes} minutes", "", head, "|---|---|---|---|---|", *rows, ""])
+
+
+def pause_before(chapter: str, plan: int | None) -> int:
+    """The minutes of the break before a chapter.
+
+    >>> pause_before("05", 180), pause_before("04", 180), pause_before("05", None)
+    (15, 0, 0)
+    """
+    return PLANS.get(plan, 0) if chapter == BREAK_BEFORE else 0
 
 
 def titles_of(sections: list[Section]) -> str:

@@ -13,8 +13,12 @@ import requests
 from opening import presented
 
 from llamalab import cli, find
+from llamalab.classroom import instructors
+from llamalab.classroom.instructors import PLANS
 from llamalab.classroom.presenting import stage
+from llamalab.classroom.sections import taught_chapters
 from llamalab.lesson.copying import lesson_source
+from llamalab.lesson.progress import chapter_files
 
 CHAPTER = "04-join-fragments.ipynb"
 
@@ -41,14 +45,29 @@ def test_the_copy_has_no_outputs_and_beside_it_are_the_chapters_as_they_are(tmp_
 
 def test_the_plan_has_each_chapter_s_title_and_its_minutes(tmp_path):
     stage.copy_lesson(tmp_path / "lesson")
-    plan = json.loads((tmp_path / "lesson" / stage.STORED / "chapters.json").read_text())
+    times = json.loads((tmp_path / "lesson" / stage.STORED / "chapters.json").read_text())
+    assert times["plan"] is None
     notes = [cell["metadata"].get("speaker", {}) for cell in cells(lesson_source() / CHAPTER)]
-    assert len(plan) == 10
-    assert plan[4] == {
+    assert len(times["chapters"]) == 10
+    assert times["chapters"][4] == {
         "path": CHAPTER,
         "title": "Join the fragments into text",
         "minutes": sum(note.get("minutes", 0) for note in notes),
+        "taught": [True] * sum(map(bool, notes)),
+        "pause": 0,
     }
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_s_minutes_are_those_on_the_page_for_instructors(plan):
+    """What is left of the plan's minutes is what the page's last row but one says."""
+    chapters = [stage.about(file, plan) for file in chapter_files()]
+    taught = sum(chapter["minutes"] + chapter["pause"] for chapter in chapters)
+    page = instructors.plan(plan, taught_chapters())
+    assert f"Questions, and what took longer: {plan - taught} minutes" in page
+    notes = [cell["metadata"].get("speaker") for cell in cells(lesson_source() / CHAPTER)]
+    in_plan = [note["plan"] is not None and note["plan"] <= plan for note in notes if note]
+    assert chapters[4]["taught"] == in_plan
 
 
 def test_a_chapter_that_is_not_there_is_said_before_anything_starts(capsys):

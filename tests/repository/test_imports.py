@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "classroom.instructors": ["classroom.sections", "lesson", "__init__"],
     "classroom.sections": ["lesson"],
     "classroom.solutions": ["exercises", "lesson"],
-    "classroom.presenting": ["errors", "lesson", "standin"],
+    "classroom.presenting": [
+        *("errors", "lesson", "standin", "classroom.instructors", "classroom.sections"),
+    ],
     "classroom.presenting.kernel": ["address"],
     "classroom.share": ["errors", "address", "keys", "find", "lesson.jupyterlab"],
     "lesson": ["errors", "address", "find", "standin"],

@@ -7,14 +7,16 @@ they talk there (BroadcastChannel): no note passes over any network.
 """
 
 import contextlib
+import itertools
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from llamalab.classroom.instructors import pause_before
 from llamalab.classroom.presenting import kernel
+from llamalab.classroom.sections import read_chapter
 from llamalab.errors import ServerNotFound
 from llamalab.lesson.copying import lesson_files, lesson_source, sentences
 from llamalab.lesson.jupyterlab import (
@@ -25,7 +27,7 @@ from llamalab.lesson.jupyterlab import (
     need_free,
     open_page,
 )
-from llamalab.lesson.pages import for_student, notebook
+from llamalab.lesson.pages import for_student
 from llamalab.lesson.progress import chapter_files
 from llamalab.lesson.reset import chapter_named
 from llamalab.standin.answers.local_model import local_model
@@ -39,18 +41,24 @@ SPEAKER = "lab/extensions/llamalab-present/static/speaker.html"
 FOR_EACH_PYTHON = "from llamalab.classroom.presenting.kernel import prepare\n\nprepare()\n"
 
 
-def present(chapter: str | None = None, port: int | None = None, browser: bool = True) -> int:
+def present(
+    chapter: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    plan: int | None = None,
+) -> int:
     """Present a chapter and stay until Ctrl-C; returns the exit code.
 
-    `chapter` is "4", "04" or its file's name; None is the first one. Raises `LlamalabError` for
-    any other, and where the port cannot be had.
+    `chapter` is "4", "04" or its file's name; None is the first one. `plan` is 45, 90 or 180
+    (minutes); None has all sections. Raises `LlamalabError` for any other chapter, and where the
+    port cannot be had.
     """
     end_like_ctrl_c()
     page = chapter_named(chapter or chapter_files()[0])
     try:
         if port:
             need_free(port, "present")
-        with two_servers() as (live, recordings), temporary_copy() as folder:
+        with two_servers() as (live, recordings), temporary_copy(plan) as folder:
             variables = environment(folder, live, recordings)
             options = [f"--LabApp.extra_labextensions_path={EXTENSIONS}"]
             with JupyterLab(folder / "lesson", live, port, options, variables) as lab:
@@ -78,17 +86,17 @@ def two_servers() -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def temporary_copy() -> Iterator[Path]:
+def temporary_copy(plan: int | None = None) -> Iterator[Path]:
     """A folder that is gone afterwards, with the lesson in `lesson/`."""
     options = {"prefix": "llamalab-present-", "ignore_cleanup_errors": True}
     with contextlib.ExitStack() as kept:
         with sentences("The lesson cannot be copied for the projector."):
             folder = kept.enter_context(tempfile.TemporaryDirectory(**options))
-            copy_lesson(Path(folder).resolve() / "lesson")
+            copy_lesson(Path(folder).resolve() / "lesson", plan)
         yield Path(folder).resolve()
 
 
-def copy_lesson(target: Path) -> None:
+def copy_lesson(target: Path, plan: int | None = None) -> None:
     """The lesson without outputs, and in `stored/` the chapters as they are."""
     source = lesson_source()
     for name in lesson_files(source):
@@ -98,19 +106,25 @@ def copy_lesson(target: Path) -> None:
     (target / STORED).mkdir()
     for name in chapter_files():
         (target / STORED / name).write_bytes((source / name).read_bytes())
-    plan = [about(source / name) for name in chapter_files()]
-    (target / STORED / "chapters.json").write_text(json.dumps(plan), encoding="utf-8")
+    times = {"plan": plan, "chapters": [about(name, plan) for name in chapter_files()]}
+    (target / STORED / "chapters.json").write_text(json.dumps(times), encoding="utf-8")
 
 
-def about(chapter: Path) -> dict:
-    """A chapter's path, title and planned minutes, for the speaker's page."""
-    cells = (notebook(chapter, chapter.read_bytes()) or {"cells": []})["cells"]
-    minutes = [cell.get("metadata", {}).get("speaker", {}).get("minutes", 0) for cell in cells]
-    title = re.search(r"^# (.+)$", "\n".join("".join(cell["source"]) for cell in cells), re.M)
+def about(file: str, plan: int | None = None) -> dict:
+    """A chapter's path, title and minutes in a plan, for the speaker's page.
+
+    `taught` says of each section whether the plan has it; `pause` are the minutes of the break
+    before the chapter.
+    """
+    chapter = read_chapter(file)
+    taught = [plan is None or section.is_in(plan) for section in chapter.sections]
+    minutes = [section.minutes for section in chapter.sections]
     return {
-        "path": chapter.name,
-        "title": title[1] if title else chapter.stem,
-        "minutes": sum(minutes),
+        "path": file,
+        "title": chapter.title,
+        "minutes": sum(itertools.compress(minutes, taught)),
+        "taught": taught,
+        "pause": pause_before(chapter.number, plan),
     }
 
 

@@ -32,7 +32,7 @@
   function activate(app) {
     let panel = null;  // the notebook that is shown
     let stored = {};  // its cells with their outputs, by id
-    let chapters = [];  // path, title and minutes of each
+    let chapters = [], plan = null;  // of each: path, title, minutes, the sections in the plan
     let from = -1, to = 0, until = 0, reach = 0;  // the slide's cells; those in sight; the last seen
     let used = Date.now(), busySince = 0, failed = false;
     const letGone = new WeakSet();  // cells that were taken away from the kernel
@@ -77,9 +77,21 @@
       report();
     }
 
+    const startsSection = cell => Boolean(cell.model.getMetadata("speaker"));
+    const sectionOf = index =>
+      Math.max(0, panel.content.widgets.slice(0, index + 1).filter(startsSection).length - 1);
+
+    function nextSlide() {  // of this section, else of the next one that the plan has, if any
+      const cells = panel.content.widgets, here = sectionOf(from);
+      if (to >= cells.length || sectionOf(to) === here) return to;
+      const {taught = []} = chapters.find(one => one.path === panel.context.path) ?? {};
+      const later = cells.findIndex((cell, i) => i >= to && startsSection(cell) && taught[sectionOf(i)]);
+      return later < 0 ? to : later;
+    }
+
     function forward() {
       if (until < to) { select(until); panel.content.activeCell.node.scrollIntoView({block: "nearest"}); }
-      else if (to < panel.content.widgets.length) enter(to);
+      else if (to < panel.content.widgets.length) enter(nextSlide());
     }
 
     function back() {
@@ -142,13 +154,13 @@
     function report() {
       if (!panel?.content?.model || panel.isDisposed) return;
       const cells = panel.content.widgets, here = panel.content.activeCellIndex;
-      const starts = cells.map((cell, i) => i).filter(i => cells[i].model.getMetadata("speaker"));
-      const at = Math.max(0, starts.filter(i => i <= here).length - 1);
+      const starts = cells.map((cell, i) => i).filter(i => startsSection(cells[i]));
+      const at = sectionOf(here);
       const parts = cells.map((cell, i) => i)
         .filter(i => begins(cells[i]) && i >= (starts[at] ?? 0) && i < (starts[at + 1] ?? cells.length));
       channel.postMessage({
         now: {
-          me, used, failed, chapters, at,
+          me, used, failed, chapters, plan, at,
           recordings: !!kept().recordings,
           path: panel.context.path,
           part: parts.filter(i => i <= here).length,
@@ -301,7 +313,7 @@
       if (!widget?.content?.activeCellChanged || widget === panel) return;
       await widget.context.ready;
       const page = await read(`stored/${widget.context.path}`).catch(() => ({cells: []}));
-      if (!chapters.length) chapters = JSON.parse(await read("stored/chapters.json", {type: "file", format: "text", content: true}));
+      if (!chapters.length) ({chapters, plan} = JSON.parse(await read("stored/chapters.json", {type: "file", format: "text", content: true})));
       if (widget !== app.shell.currentWidget) return;
       panel = widget;
       stored = Object.fromEntries(page.cells.map(cell => [cell.id, cell]));
