@@ -66,6 +66,8 @@ class Stage:
 
     def restart(self) -> None:
         if not self.fresh:
+            self.speaker.keyboard.press("Shift+R")
+            expect(self.speaker.locator("#said")).to_contain_text("Press R again")
             self.ask("Shift+R", "Reset")
         self.fresh = False
         self.projector.wait_for_function(IDLE)
@@ -172,12 +174,74 @@ def test_the_stored_output_comes_while_a_cell_hangs(fresh):
     assert now[hangs["index"] :] == kinds[hangs["index"] :]
 
 
+def test_code_that_has_not_run_is_said_and_run_by_a_key(fresh):
+    projector, speaker = fresh.projector, fresh.speaker
+    go_on(projector)
+    code = [cell for cell in cells(projector) if cell["code"] and cell["shown"]]
+    unrun = f"{len(code)} cell" + ("s" if len(code) > 1 else "")
+    expect(speaker.locator("#where")).to_contain_text(f"{unrun} on this page ha")
+    go_on(projector)
+    expect(speaker.locator("#said")).to_contain_text(f"{unrun} on the last page ha")
+    projector.keyboard.press("Shift+Enter")
+    expect(speaker.locator("#kernel")).to_have_text("An earlier cell has not run: press a:")
+    (failed,) = [cell for cell in cells(projector) if cell["active"]]
+    fresh.ask("a", "All cells above")
+    projector.wait_for_function(IDLE)
+    expect(speaker.locator("#kernel")).to_have_text("Ready:")
+    above = [cell for cell in cells(projector)[: failed["index"]] if cell["code"]]
+    assert [cell for cell in above if cell["count"] is None] == []
+    assert said(cells(projector)[failed["index"]])
+
+
+@pytest.mark.long
+def test_the_letters_size_is_asked_for_and_stays(fresh):
+    size = (
+        "() => parseFloat(getComputedStyle(document.querySelector('.jp-MarkdownCell p')).fontSize)"
+    )
+    before = fresh.projector.evaluate(size)
+    fresh.ask("+", "Larger letters")
+    assert fresh.projector.evaluate(size) == pytest.approx(1.1 * before, abs=0.1)
+    fresh.projector.on("dialog", lambda dialog: dialog.accept())
+    fresh.projector.reload()
+    fresh.projector.wait_for_function(READY, arg=CHAPTER)
+    assert fresh.projector.evaluate(size) == pytest.approx(1.1 * before, abs=0.1)
+    fresh.ask("-", "Smaller letters")
+    assert fresh.projector.evaluate(size) == pytest.approx(before, abs=0.1)
+
+
+def test_a_plan_has_its_own_clock_and_pages(browser, artefacts, tmp_path):
+    with presented("4", "--plan", "45", TMPDIR=str(tmp_path)) as presentation:
+        context = browser.new_context(viewport=FULL_HD)
+        context.set_default_timeout(MINUTE)
+        there = Stage(context, presentation, None, tmp_path)
+        taught = [note for note in notes() if (note["plan"] or 999) <= 45]
+        until = sum(note["minutes"] for note in taught)
+        planned, marks = there.speaker.locator("#planned"), there.speaker.locator("#marks")
+        expect(planned).to_contain_text(f"chapter until {until}:00")
+        shown = [notes()[0]["say"]]
+        for _ in range(40):
+            if not go_on(there.projector):
+                break
+            at = there.speaker.locator("#say")
+            expect(marks).not_to_contain_text("not in your")
+            if (words := at.inner_text()) != shown[-1]:
+                shown.append(words)
+        assert shown == [note["say"] for note in taught]
+        expect(planned).to_contain_text(f"{until}:00, chapter until {until}:00")
+        there.projector.keyboard.press("PageUp")  # also to what the plan does not have
+        there.speaker.screenshot(path=artefacts / "speaker-plan.png")
+        expect(marks).to_have_text("can be left out when late")
+        there.projector.keyboard.press("PageUp")
+        expect(marks).to_have_text("not in your 45-minute plan")
+        context.close()
+
+
 @pytest.mark.long
 def test_a_failed_cell_stays_the_one_that_the_keys_are_about(fresh):
     projector = fresh.projector
     go_on(projector), go_on(projector)
     projector.keyboard.press("Shift+Enter")  # nothing is imported yet: a NameError
-    expect(fresh.speaker.locator("#kernel")).to_have_text("This cell has failed:")
+    expect(fresh.speaker.locator("#kernel")).to_have_text("An earlier cell has not run: press a:")
     (failed,) = [cell for cell in cells(projector) if cell["active"]]
     assert "NameError" in str(failed["outputs"])
     fresh.ask("o", "Stored output")
@@ -191,7 +255,7 @@ def test_another_chapter_and_a_reload_are_followed(fresh):
     projector.wait_for_function(READY, arg="05-generate-script.ipynb")
     expect(speaker.locator("#title")).to_have_text("Write a script that asks a model")
     speaker.locator("#chapters").select_option(CHAPTER)
-    projector.wait_for_function(READY, arg=CHAPTER)
+    expect(speaker.locator("#title")).to_have_text("Join the fragments into text")
     go_on(projector), go_on(projector)
     expect(speaker.locator("#title")).to_have_text("Break it first")
     speaker.reload()
@@ -236,6 +300,8 @@ def test_the_recordings_answer_at_once_when_the_live_server_is_silent_then_dead(
     print(f"Recordings in use after {seconds} s, while a cell hung")
     assert "the cell runs again" in fresh.speaker.inner_text("#said")
     fresh.live.kill()
+    fresh.speaker.keyboard.press("l")
+    expect(fresh.speaker.locator("#said")).to_contain_text("so the recordings stay in use")
     run_section(projector)
     for _ in range(3):
         go_on(projector)

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "classroom.presenting": [
         *("errors", "lesson", "standin", "classroom.instructors", "classroom.sections"),
     ],
-    "classroom.presenting.kernel": ["address"],
+    "classroom.presenting.kernel": ["errors", "address", "find"],
     "classroom.share": ["errors", "address", "keys", "find", "lesson.jupyterlab"],
     "lesson": ["errors", "address", "find", "standin"],
     "lesson.class_server": ["errors", "address", "keys", "find"],

@@ -13,6 +13,8 @@ import requests
 from urllib3.exceptions import ReadTimeoutError
 
 from llamalab.address import without_password
+from llamalab.errors import ServerNotFound
+from llamalab.find import who_answers
 
 PATIENCE = 30.0  # seconds without a byte: a large model may need most of them to load
 # What `llamalab present` tells its kernels: where the servers are, and which one is in use.
@@ -51,7 +53,10 @@ def use(server: str, names: dict) -> None:
     """Ask another server from now on: LIVE or RECORDINGS.
 
     `names` are the notebook's variables: an address in one of them (`SERVER`, `url`) changes, too.
+    Raises `requests.ConnectionError` where LIVE does not answer: then nothing changes.
     """
+    if server == LIVE:
+        need_answer(os.environ[LIVE])
     other = LIVE if server == RECORDINGS else RECORDINGS
     old, new = os.environ[other], os.environ[server]
     with contextlib.suppress(OSError):  # even where the disk is full
@@ -63,6 +68,15 @@ def use(server: str, names: dict) -> None:
     for name, value in list(names.items()):
         if isinstance(value, str) and f"{value}/".startswith(f"{old}/"):
             names[name] = new + value[len(old) :]
+
+
+def need_answer(address: str) -> None:
+    """Raise `requests.ConnectionError` where no model server answers within two seconds."""
+    try:
+        who_answers(address, timeout=2.0)
+    except ServerNotFound:
+        said = f"{server_of(address)} does not answer, so the recordings stay in use"
+        raise requests.ConnectionError(said) from None
 
 
 def limit_waiting(seconds: float) -> None:

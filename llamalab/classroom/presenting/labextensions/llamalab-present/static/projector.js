@@ -15,7 +15,8 @@
   const heading = text => (text.match(/^#+ (.*)$/m) ?? ["", text.slice(0, 60)])[1];
   // A cell that waits for the kernel: running, or in its queue.
   const pending = cell => isCode(cell) && cell.model.executionState === "running";
-  const hasError = cell => cell.model.outputs.toJSON().some(output => output.output_type === "error");
+  const errorOf = cell => cell.model.outputs.toJSON().find(output => output.output_type === "error")?.ename;
+  const hasRun = cell => cell.model.executionCount || pending(cell) || !source(cell).trim();
   const mayFail = cell => (cell.model.getMetadata("tags") ?? []).includes("raises-exception");
   const within = function* (widget) {
     yield widget;
@@ -34,7 +35,8 @@
     let stored = {};  // its cells with their outputs, by id
     let chapters = [], plan = null;  // of each: path, title, minutes, the sections in the plan
     let from = -1, to = 0, until = 0, reach = 0;  // the slide's cells; those in sight; the last seen
-    let used = Date.now(), busySince = 0, failed = false;
+    let used = Date.now(), busySince = 0;
+    let failed = "";  // the name of the error of the cell that has failed
     const letGone = new WeakSet();  // cells that were taken away from the kernel
 
     // --- One section at a time ---------------------------------------------------------------
@@ -73,7 +75,7 @@
       const code = panel.content.widgets.findIndex((cell, i) => i >= first && i < until && isCode(cell));
       select(code < 0 ? first : code);
       panel.content.node.querySelector(".jp-WindowedPanel-outer")?.scrollTo(0, 0);
-      failed = false;
+      failed = "";
       report();
     }
 
@@ -106,12 +108,12 @@
     // failure it comes back: the speaker's keys are about the cell that has failed.
     function runHere() {
       const {content} = panel, cell = content.activeCell, here = content.activeCellIndex;
-      failed = false;
+      failed = "";
       const running = app.commands.execute("notebook:run-cell");
       letGone.delete(cell);
       running.then(() => {
-        if (isCode(cell) && !cell.isDisposed && !letGone.has(cell) && hasError(cell) && !mayFail(cell)) {
-          failed = true;
+        if (isCode(cell) && !cell.isDisposed && !letGone.has(cell) && errorOf(cell) && !mayFail(cell)) {
+          failed = errorOf(cell);
           if (from <= here && here < until) select(here);
         }
         setTimeout(() => cell.isDisposed || cell.node.scrollIntoView({block: "nearest"}), 200);
@@ -166,6 +168,7 @@
           part: parts.filter(i => i <= here).length,
           parts: parts.length,
           more: until < to,
+          unrun: cells.slice(from, to).filter(cell => isCode(cell) && slideType(cell) !== "skip" && !hasRun(cell)).length,
           cell: target() < 0 ? "" : source(cells[target()]).split("\n")[0],
           kernel: panel.sessionContext.session?.kernel?.status ?? "none",
           busySince,
@@ -220,7 +223,7 @@
       showStored(here, here + 1);
       const there = nextCode(here);
       select(there < 0 ? here : there);
-      failed = false;
+      failed = "";
       await letting;
     }
 
@@ -228,7 +231,7 @@
       const here = Math.max(0, target() < 0 ? panel.content.activeCellIndex : target());
       const letting = letGo();
       showStored(here);
-      failed = false;
+      failed = "";
       await letting;
     }
 
@@ -248,18 +251,31 @@
     }
 
     async function use(server) {
-      const again = await letGo();
+      const again = await letGo(), live = server === "LLAMALAB_LIVE";
       if (failed && !again.length) again.push(panel.content.activeCell);
-      await run(`__import__("importlib").import_module("llamalab.classroom.presenting.kernel").use("${server}", globals())`);
-      remember({recordings: server === "LLAMALAB_RECORDINGS"});
-      failed = false;
+      let trouble = null;  // the live server is looked at first; a cell goes on with what is in use
+      await run(`__import__("importlib").import_module("llamalab.classroom.presenting.kernel").use("${server}", globals())`)
+        .catch(error => { trouble = error; });
+      if (trouble && !live) throw trouble;
+      if (!trouble) remember({recordings: !live});
+      failed = "";
       const next = panel.content.activeCellIndex;
       for (const cell of again) {
         select(panel.content.widgets.indexOf(cell));
         runHere();
       }
       if (again.length && panel.content.activeCellIndex < next) select(next);
+      if (trouble) throw trouble;
       return again.length ? "the cell runs again" : "";
+    }
+
+    async function above() {  // the code cells before the one that has failed, then that one
+      const here = target();
+      if (here < 0) return "there is no code cell in sight";
+      select(here);
+      await app.commands.execute("notebook:run-all-above");
+      select(here);
+      runHere();
     }
 
     async function reset() {
@@ -278,9 +294,18 @@
       await app.commands.execute("docmanager:open", {path});
     }
 
+    function size(change) {  // of the letters, in tenths; it stays after a reload
+      const tenths = Math.min(20, Math.max(7, (kept().tenths ?? 10) + change));
+      remember({tenths});
+      document.body.style.setProperty("--ll-size", tenths / 10);
+      return `${tenths * 10} %`;
+    }
+
     const asked = {
       now: report,
-      forward, back, reset, chapter,
+      forward, back, reset, chapter, above,
+      larger: () => size(1),
+      smaller: () => size(-1),
       stored: storedHere,
       rest: storedRest,
       stop: async () => { await letGo(); },
@@ -334,6 +359,7 @@
       for (const widget of [...within(app.shell)])
         if (BARS.has(widget.id) || widget.hasClass("jp-SideBar") || widget.hasClass("jp-NotebookPanel-toolbar")) widget.hide();
       document.body.classList.add("ll-present");
+      size(0);
       document.head.append(sheet);
     }
 
