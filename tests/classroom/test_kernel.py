@@ -118,7 +118,7 @@ def switch(monkeypatch, tmp_path):
     return file
 
 
-def test_the_variables_with_the_live_server_s_address_name_the_recordings(switch):
+def test_the_variables_with_the_live_server_s_address_name_the_recordings(switch, monkeypatch):
     names = {
         "SERVER": "http://192.0.2.7:11434",
         "url": "http://192.0.2.7:11434/api/generate",
@@ -134,9 +134,23 @@ def test_the_variables_with_the_live_server_s_address_name_the_recordings(switch
     }
     assert names == before | changed
     assert os.environ["OLLAMA_HOST"] == "http://127.0.0.1:9999"
+    monkeypatch.setattr(kernel, "who_answers", lambda *_, **__: "Ollama 0.33.0")
     kernel.use(kernel.LIVE, names)
     assert names == before
     assert os.environ["OLLAMA_HOST"] == "http://192.0.2.7:11434"
+
+
+def test_the_recordings_stay_in_use_where_the_live_server_is_dead(
+    switch, unused_address, monkeypatch
+):
+    monkeypatch.setenv(kernel.LIVE, unused_address)
+    kernel.use(kernel.RECORDINGS, {})
+    names = {"SERVER": "http://127.0.0.1:9999"}
+    with pytest.raises(requests.ConnectionError, match="so the recordings stay in use"):
+        kernel.use(kernel.LIVE, names)
+    assert switch.exists()
+    assert names == {"SERVER": "http://127.0.0.1:9999"}
+    assert os.environ["OLLAMA_HOST"] == "http://127.0.0.1:9999"
 
 
 def test_a_kernel_that_starts_later_uses_the_recordings_too(switch):
