@@ -8,18 +8,15 @@ Then: eight students ask the model in the box one after another, alone and besid
 sends a hundred requests, twenty at a time; direct, and through nginx, which lets one through.
 How long do the eight wait for their first fragment? All figures are in milliseconds.
 
-27 November 2026, two cores that others used as well (load 4 to 5), nginx 1.22.1:
+27 November 2026, two cores with nothing else to do, nginx 1.22.1:
 
                                          p50      p90      p99
-    60 readers, direct                   0.8     11.5     65.5
-    60 readers, nginx                    1.7     39.8    234.8
-    8 students, direct, alone            325     3771     4293
-    8 students, direct, beside it      16795    18526    19060
-    8 students, nginx, alone             354     1612     3218
-    8 students, nginx, beside it         255     1117     3305
-
-The sixty once more, at load 20: direct 1.8, 23.0, 135.1; nginx 1.6, 15.9, 51.8. What nginx adds
-is less than what a busy machine adds.
+    60 readers, direct                   0.9      3.7     15.8
+    60 readers, nginx                    0.9      3.6     15.8
+    8 students, direct, alone            137      820      826
+    8 students, direct, beside it       5652     6842     6907
+    8 students, nginx, alone              96      129      149
+    8 students, nginx, beside it         115      153      176
 """
 
 import contextlib
@@ -41,7 +38,7 @@ from llamalab.standin.answers.local_model import local_model
 from llamalab.standin.answers.recordings import moment
 from llamalab.standin.run import BuiltinServer
 
-sys.path.append(str(Path(__file__).parents[1] / "classroom"))
+sys.path.append(str(Path(__file__).parents[1]))
 from nginx_class import all_at_once, free_port
 
 READERS, ROUNDS, OTHERS, GREEDY, AT_A_TIME = 60, 3, 8, 100, 20
