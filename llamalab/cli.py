@@ -149,6 +149,12 @@ def lab(arguments: argparse.Namespace) -> int:
     return open_lab(arguments.folder, arguments.port, browser, server=arguments.server)
 
 
+def chapter_argument(parser: argparse.ArgumentParser, default: str, also: str = "") -> None:
+    """A chapter that may be left out; `also` is what else can be named."""
+    text = f"its number, as in 4 or 04, or its file's name{also} (default: {default})"
+    parser.add_argument("chapter", nargs="?", metavar="CHAPTER", help=text)
+
+
 def reset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "chapter", metavar="CHAPTER", help="its number, as in 4 or 04, or its file's name"
@@ -167,12 +173,7 @@ def reset(arguments: argparse.Namespace) -> int:
 
 
 def present_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "chapter",
-        nargs="?",
-        metavar="CHAPTER",
-        help="its number, as in 4 or 04, or its file's name (default: 00)",
-    )
+    chapter_argument(parser, "00")
     parser.add_argument(
         "--plan",
         type=int,
@@ -444,13 +445,7 @@ def share(arguments: argparse.Namespace) -> int:
 
 
 def handout_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "chapter",
-        nargs="?",
-        metavar="CHAPTER",
-        help="its number, as in 4 or 04, or its file's name, or `instructors` for the page for "
-        "instructors (default: all chapters)",
-    )
+    chapter_argument(parser, "all chapters", ", or `instructors` for the page for instructors")
     parser.add_argument(
         "--out",
         type=Path,
@@ -470,12 +465,7 @@ def handout(arguments: argparse.Namespace) -> int:
 
 
 def solutions_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "chapter",
-        nargs="?",
-        metavar="CHAPTER",
-        help="its number, as in 4 or 04, or its file's name (default: all chapters)",
-    )
+    chapter_argument(parser, "all chapters")
     parser.epilog = "The attempts at a script, in 05 and 09, are run: this takes half a minute."
 
 

@@ -160,9 +160,9 @@ def openai_text(asked: dict, content: bytes) -> tuple[str, bool]:
 
 @contextmanager
 def serving():
-    """A server of its own in a process of its own: its address and the process.
+    """A separate server in a separate process: its address and the process.
 
-    glibc gives each thread a heap of its own, and how many of them once were full is chance: a
+    glibc gives each thread its own heap, and how many of them once were full is chance: a
     few threads more or less were 60 MB. With two heaps, what grows is a leak.
     """
     command = [sys.executable, "-m", "llamalab", "serve", "--port", "0", "--speed", "0"]

@@ -187,7 +187,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def generate_py(server: str) -> tuple[int, str, str]:
-    """The script in a process of its own; its patience, and nothing else, is what `client` has."""
+    """The script in a separate process; its patience, and nothing else, is what `client` has."""
     arguments = [str(client.READ), str(SCRIPT), QUESTION.prompt]
     done = subprocess.run(
         [sys.executable, "-c", IMPATIENT, *arguments],

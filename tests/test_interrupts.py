@@ -176,7 +176,7 @@ def test_an_interrupt_at_any_moment_leaves_the_next_question_its_own_answer(serv
 
 
 def stalls_after(lines: list[bytes], closed: list[threading.Event]):
-    """An answer that stalls; each sets an event of its own when its reader has gone."""
+    """An answer that stalls; each sets its own event when its reader has gone."""
 
     def answer(connection: socket.socket) -> None:
         closed.append(threading.Event())

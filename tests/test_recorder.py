@@ -26,7 +26,7 @@ HISTORY = [
 
 
 def record(second: int, text: str, path: str = "/api/generate", **more) -> bytes:
-    """A record as a server sends it; its keys in an order and with spaces of its own."""
+    """A record as a server sends it; with its own order of keys and its own spaces."""
     said = {"message": {"role": "assistant", "content": text}}
     said = said if path == "/api/chat" else {"response": text}
     made = {"done": False, **said, "created_at": f"2026-01-01T00:00:0{second}.5Z", **more}

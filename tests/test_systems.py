@@ -58,7 +58,7 @@ def run(*command: str, **how) -> tuple[int, bytes, bytes]:
     return process.returncode, said, complained
 
 
-# --- An environment of its own --------------------------------------------------------------
+# --- A separate environment --------------------------------------------------------------
 
 SETTINGS = {
     "a Windows console": {"PYTHONIOENCODING": "cp1252"},

@@ -2,7 +2,7 @@
 
     uv run python tests/benchmarks/stream_cost.py
 
-A server in a process of its own sends 20,000 records, one HTTP chunk each, as fast as they are
+A server in a separate process sends 20,000 records, one HTTP chunk each, as fast as they are
 taken. Each reader runs in a fresh process, in turns; the time is that of the reading alone.
 Targets: `stream()` at most 1.3 times the bare loop and at most half of the ollama package, and
 its memory does not grow with the number of fragments beyond their text.

@@ -81,7 +81,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stage(browser, tmp_path_factory):
-    """Chapter 04, presented with a server of its own that a test can stop."""
+    """Chapter 04, presented with a separate server that a test can stop."""
     command = [sys.executable, "-m", "llamalab", "serve", "--port", "0", "--speed", "0"]
     live = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

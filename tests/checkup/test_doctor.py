@@ -307,7 +307,7 @@ def test_a_model_of_one_s_own_is_looked_at(tmp_path, monkeypatch, content, state
 
 
 def test_a_disk_that_is_really_full_fails(tmp_path):
-    """In a namespace of its own, where anybody may mount a small disk, and nobody else sees it."""
+    """In a separate namespace, where anybody may mount a small disk, and nobody else sees it."""
     alone = ["unshare", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"]).returncode:
         pytest.skip("this system lets nobody mount a disk of his own")

@@ -13,7 +13,7 @@ from llamalab.errors import LlamalabError
 from llamalab.lesson.copying import FOR_INSTRUCTORS
 from llamalab.lesson.progress import chapter_files
 
-# What a browser loads by itself: in a page of its own, only data that is in the page.
+# What a browser loads by itself: in a separate page, only data that is in the page.
 LOADS = {"src", "srcset", "data", "poster", "background", "action"}
 CHAPTER = "01-raw-bytes"
 

@@ -107,7 +107,7 @@ def live(number: int) -> dict:
 
 @contextlib.contextmanager
 def served():
-    """The built-in server as a process of its own: the process and its address."""
+    """The built-in server as a separate process: the process and its address."""
     port = free_port()
     command = [sys.executable, "-m", "llamalab", "serve", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:

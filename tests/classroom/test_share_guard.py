@@ -191,7 +191,7 @@ def test_one_answer_at_a_time(need, held, tmp_path):
             assert "ask again in 5 seconds" in str(busy.value)
             assert a_class.ask("/api/chat", 0, {}).status_code == 429
             with a_class.ask("/api/tags", 0, stream=True) as other:
-                assert other.ok  # it is no answer of a model
+                assert other.ok  # not an answer of a model
             with a_class.ask("/api/generate", 1, RECORDED, stream=True) as other:
                 assert other.ok  # the other students' answers go on
             end.set()

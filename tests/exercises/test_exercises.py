@@ -326,7 +326,7 @@ def test_the_result_instead_of_the_function_is_noticed(said):
 
 @pytest.fixture
 def cells():
-    """Runs cells in an IPython of its own, as a kernel does; what they print in all."""
+    """Runs cells in a separate IPython, as a kernel does; what they print in all."""
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 

@@ -26,7 +26,7 @@ def _new_kernel():
 
 @pytest.fixture
 def said(capsys, tmp_path, monkeypatch):
-    """What check prints about a script; it lies in a folder of its own, where check finds it."""
+    """What check prints about a script; it lies in a separate folder, where check finds it."""
     monkeypatch.chdir(tmp_path)
 
     def said(name, text, file="my_script.py"):

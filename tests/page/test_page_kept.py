@@ -26,7 +26,7 @@ class Memory:
 
 @pytest.fixture
 def kernel(tmp_path):
-    """`kernel("name")`: one with a folder of its own, all with the same database."""
+    """`kernel("name")`: one with its own folder, all with the same database."""
     database = Memory()
 
     def start(name: str) -> Kept:

@@ -111,7 +111,7 @@ def eventually(happens) -> None:
 
 @pytest.fixture(scope="module")
 def fresh(model_file):
-    """What a process of its own finds before and after the first question, and all it printed."""
+    """What a separate process finds before and after the first question, and all it printed."""
     code = f"""
 import json, sys, requests
 from llamalab.standin.answers.local_model import local_model
@@ -350,7 +350,7 @@ def test_a_broken_file_is_one_error_and_the_server_lives_on(
 
 
 def serve(**environment):
-    """`llamalab serve` in a process of its own, and its address."""
+    """`llamalab serve` in a separate process, and its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "llamalab", "serve", "--port", "0"],
         stdout=subprocess.PIPE,

@@ -43,7 +43,7 @@ def nothing_logged(caplog):
 
 @pytest.fixture
 def limited(monkeypatch):
-    """Start a server with limits of its own: `limited(IDLE_TIME=0.1)`."""
+    """Start a server with its own limits: `limited(IDLE_TIME=0.1)`."""
     with ExitStack() as servers:
 
         def limited(**changed):
