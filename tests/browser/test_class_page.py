@@ -4,8 +4,11 @@ Chromium calls `http://class.example` insecure, as it does any name or address i
 network without a certificate: the page has no service worker there.
 """
 
+import asyncio
 import contextlib
+import json
 import re
+import threading
 
 import pytest
 from lab_page import CHROMIUM, MINUTE, QUIET
@@ -13,6 +16,7 @@ from nginx_class import INSTALL, NGINX, nginx_class
 from playwright.sync_api import sync_playwright
 
 from llamalab.standin.answers.local_model import local_model
+from llamalab.standin.ollama.protocol import record
 from llamalab.standin.run import BuiltinServer
 
 NAME = "class.example"
@@ -22,16 +26,17 @@ READY = """() => {
     return panel?.sessionContext?.session?.kernel?.status === 'idle';
 }"""
 SHOWN = "() => window.jupyterapp?.shell.currentWidget?.context?.isReady"
-# Run code as a cell does; what it shows, and how many ms after the start.
-RUN = """code => {
+# Begin to run code as a cell does; `window.shown` is what it has shown so far.
+BEGIN = """code => {
     const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
-    const shown = [], start = performance.now(), request = kernel.requestExecute({ code });
+    const request = kernel.requestExecute({ code });
+    window.shown = '';
     request.onIOPub = ({ content }) => {
-        const text = content.text || content.data?.['text/plain'] || content.evalue;
-        if (text) shown.push([performance.now() - start, text]);
+        window.shown += content.text || content.data?.['text/plain'] || content.evalue || '';
     };
-    return request.done.then(() => shown);
+    window.done = request.done.then(() => window.shown);
 }"""
+DONE = "() => window.done"
 NOTE = """text => {
     const { model } = window.jupyterapp.shell.currentWidget.content;
     model.sharedModel.insertCell(0, { cell_type: 'markdown', source: text });
@@ -58,14 +63,34 @@ def browser(need):
         chromium.close()
 
 
+class OneAtATime:
+    """A source that says a fragment when its reader has shown the one before, and not earlier."""
+
+    FRAGMENTS = ("one ", "two ", "three ")
+
+    def __init__(self):
+        self.may_speak = threading.Semaphore(0)
+        self.left = threading.Event()
+
+    def has(self, model):
+        return True
+
+    async def answer(self, path, request):
+        try:
+            for fragment in self.FRAGMENTS:
+                while not self.may_speak.acquire(blocking=False):
+                    await asyncio.sleep(0.01)
+                yield json.dumps(record(path, "m", fragment)).encode() + b"\n"
+            yield json.dumps(record(path, "m", done_reason="stop")).encode() + b"\n"
+        finally:
+            self.left.set()
+
+
 @contextlib.contextmanager
-def a_class(need, site, folder, count: int, **options):
-    """A class of so many students at the site; `options` are those of its model server."""
+def a_class(need, site, folder, count: int, upstream):
+    """A class of so many students at the site, who ask this server."""
     need(*NGINX, do=INSTALL)
-    with (
-        BuiltinServer.start(**options) as upstream,
-        nginx_class(folder, upstream.url, count=count, site=str(site)) as running,
-    ):
+    with nginx_class(folder, upstream.url, count=count, site=str(site)) as running:
         yield running
 
 
@@ -83,56 +108,83 @@ def opened(running, context):
     return page
 
 
-def run(page, code: str) -> list[tuple[float, str]]:
-    return page.evaluate(RUN, code)
-
-
-def text(shown) -> str:
-    return "".join(part for _, part in shown)
+def run(page, code: str) -> str:
+    """What a cell with this code shows."""
+    page.evaluate(BEGIN, code)
+    return page.evaluate(DONE)
 
 
 @pytest.fixture(scope="module")
-def lesson(need, browser, site, tmp_path_factory):
-    """One student's page at a class's server, four times as fast as the recordings."""
-    with a_class(need, site, tmp_path_factory.mktemp("class"), 3, speed=4) as running:
+def upstream():
+    """The server that the class asks."""
+    with BuiltinServer.start(speed=0) as server:
+        yield server
+
+
+@pytest.fixture
+def one_at_a_time(upstream):
+    """Another source behind that server, for as long as the test lasts."""
+    kept = upstream.app.state.source
+    upstream.app.state.source = OneAtATime()
+    yield upstream.app.state.source
+    upstream.app.state.source = kept
+
+
+@pytest.fixture(scope="module")
+def lesson(need, browser, site, upstream, tmp_path_factory):
+    """One student's page at a class's server."""
+    with a_class(need, site, tmp_path_factory.mktemp("class"), 3, upstream) as running:
         context = log_in(running, browser, 1)
         page = opened(running, context)
         page.wait_for_function(READY)
         yield running, context, page
 
 
-def test_the_class_s_server_answers_line_by_line_on_an_insecure_address(lesson, artefacts):
+def test_the_class_s_server_answers_on_an_insecure_address(lesson, artefacts):
     running, _, page = lesson
     assert page.evaluate("[isSecureContext, 'serviceWorker' in navigator]") == [False, False]
     port = running.listen.port
-    said = text(run(page, "import llamalab; SERVER = llamalab.server()"))
+    said = run(page, "import llamalab; SERVER = llamalab.server()")
     assert said == f"Server: http://{NAME}:{port} (llamalab's built-in server)\n"
-    shown = run(page, "for word in llamalab.stream('Are you listening?'): print(word, flush=True)")
-    assert text(shown).split("\n")[:3] == ["Yes", ",", " I"]
-    moments = [moment for moment, _ in shown]
-    assert len({round(moment / 10) for moment in moments}) > 8  # not all at once
+    shown = run(page, "for word in llamalab.stream('Are you listening?'): print(word)")
+    assert shown.split("\n")[:3] == ["Yes", ",", " I"]
     page.screenshot(path=artefacts / "class-page.png")
     assert {line["student"] for line in running.log() if line["status"] == "200"} == {"student2"}
 
 
-def test_an_answer_that_is_not_read_to_its_end_is_stopped(lesson):
+def test_each_fragment_is_shown_before_the_next_one_is_said(lesson, one_at_a_time):
     page = lesson[2]
+    code = "for word in llamalab.stream('Count.'): print(word, end='', flush=True)"
+    page.evaluate(BEGIN, f"import llamalab; llamalab.server(quiet=True)\n{code}")
+    so_far = ""
+    for fragment in one_at_a_time.FRAGMENTS:
+        one_at_a_time.may_speak.release()
+        so_far += fragment
+        page.wait_for_function("text => window.shown === text", arg=so_far)
+    assert page.evaluate(DONE) == so_far
+
+
+def test_an_answer_that_is_not_read_to_its_end_is_stopped(lesson, one_at_a_time):
+    page = lesson[2]
+    start = "import llamalab; llamalab.server(quiet=True); words = llamalab.stream('Count.')"
     for _ in range(2):  # the second one would be refused while the first one runs
-        code = "words = llamalab.stream('Are you listening?'); print(next(words)); words.close()"
-        assert text(run(page, code)) == "Yes\n"
+        one_at_a_time.left.clear()
+        one_at_a_time.may_speak.release()
+        assert run(page, f"{start}; print(next(words)); words.close()") == "one \n"
+        assert one_at_a_time.left.wait(MINUTE / 1000)
 
 
 def test_a_script_is_written_and_run_and_asks_the_class_s_server(lesson):
     running, _, page = lesson
     source = "import os\nprint(os.environ['OLLAMA_HOST'])"
-    assert "Writing mine.py" in text(run(page, f"%%writefile mine.py\n{source}"))
-    said = text(run(page, "!python mine.py"))
+    assert "Writing mine.py" in run(page, f"%%writefile mine.py\n{source}")
+    said = run(page, "!python mine.py")
     assert said.strip() == f"http://{NAME}:{running.listen.port}"
 
 
 def test_chapters_that_need_the_built_in_server_have_it_in_the_page(lesson):
     _, _, page = lesson
-    said = text(run(page, "llamalab.server(builtin=True);"))
+    said = run(page, "llamalab.server(builtin=True);")
     assert said.startswith("Server: http://127.0.0.1:11434 (llamalab's built-in server, in this")
 
 
@@ -153,32 +205,33 @@ def test_reopening_the_page_has_the_scripts_and_ticks_of_the_last_time(lesson):
     running, context, page = lesson
     run(page, "%%writefile kept.py\nprint('still here')")
     run(page, "import llamalab\ndef who_answered(record):\n    return record['model']")
-    assert "OK" in text(run(page, "llamalab.check('who_answered', who_answered)"))
+    assert "OK" in run(page, "llamalab.check('who_answered', who_answered)")
     again = opened(running, context)
     again.wait_for_function(READY)
-    assert text(run(again, "!python kept.py")) == "still here\n"
-    assert "00" in text(run(again, "import llamalab; llamalab.progress()")).partition("✔")[2][:4]
-    assert "this browser keeps nothing" not in text(run(again, "print(llamalab.doctor())"))
+    assert run(again, "!python kept.py") == "still here\n"
+    assert "00" in run(again, "import llamalab; llamalab.progress()").partition("✔")[2][:4]
+    assert "this browser keeps nothing" not in run(again, "print(llamalab.doctor())")
     again.close()
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("model_file")
 def test_a_class_of_ten_pages_asks_the_model_and_each_keeps_its_own(need, browser, site, tmp_path):
-    engine = local_model()
-    with a_class(need, site, tmp_path, 10, engine=engine) as running:
+    with (
+        BuiltinServer.start(engine=local_model()) as upstream,
+        a_class(need, site, tmp_path, 10, upstream) as running,
+    ):
         contexts = [log_in(running, browser, number) for number in range(10)]
         pages = [opened(running, context) for context in contexts]
         for page in pages:
             page.wait_for_function(READY)
-        start = "([code, run]) => { window.asked = eval(run)(code); }"
         for number, page in enumerate(pages):  # all at once
             code = f"PROMPT = 'I am number {number}. Name an animal.'\n{ASK}"
-            page.evaluate(start, [code, f"({RUN})"])
-        shown = [page.evaluate("() => window.asked") for page in pages]
+            page.evaluate(BEGIN, code)
+        shown = [page.evaluate(DONE) for page in pages]
         for number, page in enumerate(pages):
-            assert len(shown[number]) > 8, text(shown[number])
-            assert "429" not in text(shown[number])
+            assert len(shown[number].splitlines()) > 8, shown[number]
+            assert "429" not in shown[number]
             page.evaluate(NOTE, f"I am number {number}.")
         for page in pages:
             page.close()
