@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 from requests import Response
+from tiny_server import free_port
 
 from llamalab.classroom.share import command, program, sheets, students
 from llamalab.classroom.share.addresses import Place
@@ -21,12 +22,6 @@ INSTALL = "apt-get install nginx, or brew install nginx"
 PATIENCE = 60  # seconds before a test that hangs fails instead
 
 RECORDED = {"model": "mistral", "prompt": "Are you listening?"}
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @dataclass
@@ -62,9 +57,22 @@ class Class:
     def asked(self, **options) -> command.Asked:
         return command.Asked(out=str(self.folder), **options)
 
+    def settle(self) -> None:
+        """Wait until nginx has done with the answers that have ended.
+
+        Their lines in the log, and the end of its connections to a model server, come after the
+        last byte. Its one worker does all of that before it looks at a new connection.
+        """
+        with socket.create_connection(self.listen, PATIENCE) as new:
+            new.shutdown(socket.SHUT_WR)
+            assert new.recv(1) == b""  # it was looked at; where nothing is asked, nothing is logged
+
+    def log_lines(self) -> list[str]:
+        self.settle()
+        return (self.folder / "access.log").read_text(encoding="utf-8").splitlines()
+
     def log(self) -> list[dict]:
-        lines = (self.folder / "access.log").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in self.log_lines()]
 
 
 @contextlib.contextmanager

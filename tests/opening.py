@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # comes with ipykernel
+
 LLAMALAB = (sys.executable, "-m", "llamalab")
+PATIENCE = 60  # seconds before a test that hangs fails instead
 
 
 @dataclass
@@ -40,6 +44,22 @@ def opened(
     own = {f"JUPYTER_{name}_DIR": str(folder.parent / name) for name in ("CONFIG", "DATA")}
     with running(command, cwd, **own | environment) as (process, lines):
         yield Lesson(process, lines, address_in("\n".join(lines)))
+
+
+def need_ended(processes: Sequence[psutil.Process]) -> None:
+    """Wait until the last of these processes has ended; a zombie has."""
+    left = [process for process in processes if runs(process)]
+    end = time.monotonic() + PATIENCE
+    while left and time.monotonic() < end:
+        time.sleep(0.05)
+        left = [process for process in left if runs(process)]
+    assert not left
+
+
+def runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @dataclass

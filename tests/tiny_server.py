@@ -1,6 +1,7 @@
 """A server that says exactly these bytes: for tests of whoever reads an answer."""
 
 import contextlib
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -75,3 +76,15 @@ def read_request(connection: socket.socket) -> bytes:
             while len(body) < int(value):
                 body += connection.recv(65536)
     return headers + b"\r\n\r\n" + body
+
+
+def free_port() -> int:
+    """A port that is free, and that no other program gets by chance until it is used.
+
+    Programs that ask for any port get one above these: from 32768 on, on Linux.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port

@@ -39,7 +39,8 @@ from llamalab.standin.answers.recordings import moment
 from llamalab.standin.run import BuiltinServer
 
 sys.path.append(str(Path(__file__).parents[1]))
-from nginx_class import all_at_once, free_port
+from nginx_class import all_at_once
+from tiny_server import free_port
 
 READERS, ROUNDS, OTHERS, GREEDY, AT_A_TIME = 60, 3, 8, 100, 20
 RECORDED = {"model": "mistral", "prompt": "Are you listening?"}

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from lab_page import CHROMIUM, QUIET, new_page
+from lab_page import CHROMIUM, MINUTE, QUIET, new_page
 from opening import opened
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from project import ROOT
 
 from llamalab.lesson.pages import sha256
+
+expect.set_options(timeout=MINUTE)  # 5 s, if nothing is said
 
 # The page's own application, so that a test can ask it what it knows.
 EXPOSED = {name: {"expose_app_in_browser": True} for name in ("LabApp", "JupyterNotebookApp")}

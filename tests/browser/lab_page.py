@@ -33,6 +33,7 @@ SCROLLED = """element => {  // until it stays there: cells get their height once
     window.lastTop = top;
     return window.framesStill > 30;
 }"""
+LAID_OUT = "() => document.querySelector('#jp-top-panel').offsetWidth === innerWidth"
 THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
 
 
@@ -42,7 +43,7 @@ def new_page(browser: Browser, address: str) -> Page:
     size = {"width": 1280, "height": 800}
     page = browser.new_page(viewport=size, base_url=f"{server.scheme}://{server.netloc}")
     page.set_default_timeout(MINUTE)
-    page.request.get(address)  # the token in it becomes a cookie
+    page.request.get(address, timeout=MINUTE)  # the token in it becomes a cookie
     return page
 
 
@@ -71,6 +72,12 @@ def from_menu(page: Page, menu: str, entry: str) -> None:
     page.get_by_role("menuitem", name=menu, exact=True).click()
     page.get_by_role("menuitem", name=entry, exact=True).click()
     page.mouse.move(0, 0)  # nothing under the pointer lights up in a picture
+
+
+def resize(page: Page, width: int, height: int) -> None:
+    """Give the window this size, and wait until JupyterLab has laid its page out in it."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_function(LAID_OUT)
 
 
 def use_theme(page: Page, dark: bool) -> None:

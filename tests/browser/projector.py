@@ -12,7 +12,8 @@ IN_PICTURES = 9.5 * 130 / 72
 
 READY = """path => {
     const panel = window.jupyterapp?.shell.currentWidget;
-    return panel?.context?.path === path && document.body.classList.contains('ll-present')
+    return [...document.styleSheets].some(sheet => sheet.href?.includes('projector.css'))
+        && panel?.context?.path === path && document.body.classList.contains('ll-present')
         && panel.sessionContext.session?.kernel?.status === 'idle'
         && panel.content.widgets.some(cell => cell.hasClass('ll-away'));
 }"""
@@ -42,7 +43,19 @@ HEIGHTS = """() => {
     const bottom = Math.max(...boxes.map(box => box.bottom));
     return [bottom - top, node.querySelector('.jp-WindowedPanel-outer').clientHeight];
 }"""
-LOADED = "() => [...document.images].every(image => image.complete)"
+# Whether each view and each picture in sight is drawn, and nothing has moved for 30 frames.
+DRAWN = """() => {
+    const {node, content} = window.jupyterapp.shell.currentWidget;
+    const views = content.widgets.filter(cell => !cell.hasClass('ll-away')).filter(cell =>
+        cell.model.outputs?.toJSON().some(output => output.data?.[
+            'application/vnd.jupyter.widget-view+json']));
+    const places = [...node.querySelectorAll('.jp-Cell:not(.ll-away) *')]
+        .map(element => element.getBoundingClientRect().bottom).join();
+    window.framesStill = places === window.lastPlaces ? window.framesStill + 1 : 0;
+    window.lastPlaces = places;
+    return views.every(cell => cell.node.querySelector('.ll'))
+        && [...document.images].every(image => image.complete) && window.framesStill > 30;
+}"""
 # Each visible text and its letters' size.
 LETTERS = """() => {
     const found = [];
@@ -91,6 +104,13 @@ def cells(page: Page) -> list[dict]:
     return page.evaluate(CELLS)
 
 
+def section(page: Page) -> int:
+    """The number of the section in sight, from 0: each begins with a heading."""
+    above = cells(page)[: in_sight(page)[0] + 1]
+    heads = [cell for cell in above if cell["source"].startswith(("# ", "## "))]
+    return len([cell for cell in heads if not cell["code"]]) - 1
+
+
 def in_sight(page: Page) -> list[int]:
     """The places of the cells that one sees."""
     return [cell["index"] for cell in cells(page) if cell["shown"]]
@@ -113,8 +133,7 @@ def run_section(page: Page) -> None:
             break
         page.keyboard.press("Shift+Enter")
         page.wait_for_function(IDLE, timeout=MINUTE)
-    page.wait_for_function(LOADED)
-    page.wait_for_timeout(300)  # a view's picture and its buttons
+    page.wait_for_function(DRAWN, timeout=MINUTE)
 
 
 def go_on(page: Page) -> bool:

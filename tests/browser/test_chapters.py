@@ -15,12 +15,12 @@ import requests
 from lab_page import (
     ALL_RUN,
     CONNECTED,
-    MINUTE,
     SCROLLED,
     cells,
     from_menu,
     new_page,
     open_notebook,
+    resize,
     run_all,
 )
 from PIL import Image
@@ -82,7 +82,7 @@ def tags(cell: dict) -> list[str]:
 
 def test_chapter_1_runs_from_the_menu_and_shows_the_bytes(page, lab, artefacts):
     page.goto(lab.address)
-    expect(page.get_by_role("heading", name="Say hello to a model")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_role("heading", name="Say hello to a model")).to_be_visible()
     page.screenshot(path=artefacts / "lesson-opens.png")
     expect(page.locator(".jp-Dialog, .jp-toast-button")).to_have_count(0)
 
@@ -149,10 +149,10 @@ def test_a_chapter_runs_from_top_to_bottom(desk, artefacts, chapter):
     views = [cell for cell in code(desk) if WITH_VIEW.search(source(cell))]
     live = desk.locator(".jp-OutputArea-output .jupyter-widgets .ll")
     if views:
-        live.first.wait_for(state="attached", timeout=MINUTE)
+        live.first.wait_for(state="attached")
     assert bool(live.count()) == bool(views)
     for width in (1280, 768):
-        desk.set_viewport_size({"width": width, "height": 900})
+        resize(desk, width, 900)
         assert desk.evaluate(TOO_WIDE) == []
         assert desk.evaluate(NOT_SHOWN) == []
         desk.screenshot(path=artefacts / f"{Path(chapter).stem}-{width}.png")
@@ -169,11 +169,11 @@ def test_the_inspector_of_chapter_4_plays_to_the_end(browser, lab, artefacts):
     output = page.locator(".jp-OutputArea-output", has=page.locator(".ll-tape"))
     output.scroll_into_view_if_needed()
     frames, texts = [], []
-    for _ in range(13):  # the last record is long, and brings no text
+    for line in range(1, 14):  # the last record is long, and brings no text
+        expect(output).to_contain_text(f"line {line} of 14")
         texts.append(output.locator(".ll-text").inner_text())
         frames.append(Image.open(io.BytesIO(output.screenshot())).convert("RGB"))
         output.get_by_role("button", name="Next").click()
-        page.wait_for_timeout(200)
     assert [len(text) for text in texts] == sorted(len(text) for text in texts)
     assert "How may I assist you today?" in texts[-1]
     film(frames, artefacts / "inspector.gif")  # the README's picture is a copy of it

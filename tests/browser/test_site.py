@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from lab_page import ALL_RUN, MINUTE, QUIET, cells
+from lab_page import ALL_RUN, CHROMIUM, MINUTE, QUIET, cells
+from playwright.sync_api import expect, sync_playwright
 from project import ROOT
 
 from llamalab.exercises.solutions import SOLUTIONS
@@ -60,20 +61,22 @@ SET_SOURCE = """([place, text]) => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.model.cells.get(place).sharedModel.setSource(text);
 }"""
-# Run a cell and note how long its output is, each time that it grows; the first six lengths.
-LENGTHS = """place => new Promise(done => {
-    const { content } = window.jupyterapp.shell.currentWidget;
-    const { outputs } = content.model.cells.get(place);
-    const seen = new Set();
-    const look = () => {
-        seen.add(JSON.stringify(outputs.toJSON()).length);
-        if (seen.size > 5) done([...seen]);
-        else setTimeout(look, 20);
-    };
-    content.activeCellIndex = place;
-    window.jupyterapp.commands.execute('notebook:run-cell');
-    look();
-})"""
+# Let each line that a cell reads wait until this site says that it may go on.
+GATED = """
+import js, requests
+def one_at_a_time(self, *options, lines=requests.Response.iter_lines):
+    for line in lines(self, *options):
+        gate = js.XMLHttpRequest.new()
+        gate.open("GET", "%s/gate", False)
+        gate.send()
+        yield line
+requests.Response.iter_lines = one_at_a_time"""
+OUTPUT = """place => window.jupyterapp.shell.currentWidget.content.model.cells.get(place)
+    .outputs.toJSON().map(output => output.text).join('')"""
+GROWS = f"([place, before]) => ({OUTPUT})(place).length > before.length"
+
+
+GATE = threading.Semaphore(0)  # how many lines a `GATED` cell may read
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +85,14 @@ def address(site):
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if self.path != "/gate":
+                return super().do_GET()
+            GATE.acquire(timeout=MINUTE / 1000)
+            self.send_response(204)
+            self.end_headers()
+            return None
 
         def log_message(self, *_) -> None:
             pass
@@ -96,15 +107,12 @@ def address(site):
 @pytest.fixture(scope="module")
 def page(need, address):
     """A page that has opened the site; at the end, nothing has been asked of anyone else."""
-    from lab_page import CHROMIUM
-    from playwright.sync_api import sync_playwright
-
     program = need(*CHROMIUM, do="apt-get install chromium, or install Google Chrome")
     asked = []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=[*QUIET, ALONE])
         page = chromium.new_page(viewport={"width": 1366, "height": 768})
-        page.set_default_timeout(MINUTE)
+        page.set_default_timeout(3 * MINUTE)  # Python starts in it, again for each chapter
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{address}/lab/index.html?path={CHAPTERS[1]}")
         yield page
@@ -214,9 +222,9 @@ def test_chapter_04_has_views_that_move_and_checks_that_keep_progress(page, arte
     assert "OK: join_fragments" in outputs(there[place + 1])[0][1]
     view = page.locator(".ll:visible").first
     view.scroll_into_view_if_needed()
-    before = view.inner_text()
+    before = view.text_content()
     page.get_by_role("button", name="Next ▶").first.click()
-    page.wait_for_function("([a, b]) => a.innerText !== b", arg=[view.element_handle(), before])
+    expect(view).not_to_have_text(before)
     page.screenshot(path=artefacts / "site-04.png")
 
 
@@ -229,12 +237,20 @@ def test_chapter_05_runs_a_script_and_remembers_what_was_solved(page):
     assert re.search("^✔ 04 ", said, re.M)  # another Python: only the browser remembers
 
 
-def test_chapter_06_shows_the_fragments_one_after_the_other(page):
+def test_chapter_06_shows_the_fragments_one_after_the_other(page, address):
     name = CHAPTERS[6]
     open_chapter(page, name)
     place = place_of(name, "stream=True")
     run_to(page, place_of(name, "options ="))
-    assert len(page.evaluate(LENGTHS, place)) > 5
+    page.evaluate(SAID, GATED % address)
+    page.evaluate(RUN_ONE, place)
+    shown = ""
+    for _ in range(6):  # each is in the page before the next one is read
+        GATE.release()
+        page.wait_for_function(GROWS, arg=[place, shown])
+        shown = page.evaluate(OUTPUT, place)
+    GATE.release(1000)
+    page.wait_for_function(HAS_RUN, arg=place)
 
 
 @pytest.mark.long
@@ -243,7 +259,7 @@ def test_every_other_chapter_runs_to_its_last_cell(page, name, artefacts):
     page.set_viewport_size({"width": 768, "height": 1024})
     open_chapter(page, name)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_function(ALL_RUN, timeout=3 * MINUTE)
+    page.wait_for_function(ALL_RUN)
     page.screenshot(path=artefacts / f"site-{name[:2]}-768.png")
     assert_runs(name, cells(page))
 

@@ -124,7 +124,7 @@ def test_a_check_that_fails_itself_is_a_note_without_passwords():
 def test_a_check_that_never_ends_is_not_waited_for():
     over = threading.Event()
     try:
-        report = checkup([("Slow", over.wait), ("Quick", lambda: Finding(OK, "yes"))], 0.1)
+        report = checkup([("Slow", over.wait), ("Quick", lambda: Finding(OK, "yes"))], patience=2)
     finally:
         over.set()
     assert [line.state for line in report.lines] == [NOTE, OK]
@@ -135,10 +135,10 @@ def test_checks_are_done_side_by_side():
     together = threading.Barrier(2)
 
     def meet() -> Finding:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         return Finding(OK, "met")
 
-    assert checkup([("One", meet), ("Other", meet)]).ok
+    assert checkup([("One", meet), ("Other", meet)], patience=60).ok
 
 
 # --- Python and its packages ------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A class at work through the real nginx: sixty students, and a model server that fails."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -16,14 +17,14 @@ from nginx_class import (
     PATIENCE,
     RECORDED,
     all_at_once,
-    free_port,
     nginx_class,
 )
-from tiny_server import head, tiny_server
+from tiny_server import free_port, head, tiny_server
 
 from llamalab.standin.answers.local_model import local_model
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.standin.answers.remote_model import remote_model
+from llamalab.standin.ollama.protocol import record
 from llamalab.standin.run import BuiltinServer
 
 STUDENTS = 60
@@ -52,6 +53,28 @@ def recordings(tmp_path):
     return folder
 
 
+class Together:
+    """A source that begins no recorded answer before all students have asked for theirs.
+
+    So nginx has all of them in hand at once, however slowly they ask.
+    """
+
+    def __init__(self, source, asked: list):
+        self.source, self.asked = source, asked
+
+    def __getattr__(self, name: str):
+        return getattr(self.source, name)
+
+    async def answer(self, path: str, request: dict):
+        if request["model"] == "mistral":
+            self.asked.append(request)
+            while len(self.asked) < STUDENTS:
+                await asyncio.sleep(0.01)
+        async with contextlib.aclosing(self.source.answer(path, request)) as lines:
+            async for line in lines:
+                yield line
+
+
 def fragments(answer: requests.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [json.loads(line)["response"] for line in answer.iter_lines()]
@@ -68,14 +91,19 @@ def test_sixty_students_at_three_servers_get_their_own_answers(recordings, tmp_p
         nginx_class(tmp_path / "c", first.url, second.url, third.url, count=STUDENTS) as a_class,
     ):
         requests.post(f"{first.url}/api/generate", json=live(0))  # loads the model
+        together: list[dict] = []
+        for server in (first, second, third):
+            server.app.state.source = Together(server.app.state.source, together)
         known = {student: a_class.students[student] for student in range(STUDENTS)}
+        all_read = threading.Barrier(STUDENTS)
 
         def lesson(number: int) -> tuple[list[str], str]:
-            auth, options = known[number][1:], {"timeout": PATIENCE, "stream": True}
+            auth, options = known[number][1:], {"timeout": 10 * PATIENCE, "stream": True}
             url = f"{a_class.address}/api/generate"
             asked = {"model": "mistral", "prompt": f"I am number {number}."}
             with requests.post(url, json=asked, auth=auth, **options) as answer:
                 recorded = fragments(answer)
+            all_read.wait(PATIENCE)
             if number >= asking:
                 return recorded, ""
             with requests.post(url, json=live(number), auth=auth, **options) as answer:
@@ -106,10 +134,10 @@ def live(number: int) -> dict:
 
 
 @contextlib.contextmanager
-def served():
+def served(*options: str):
     """The built-in server as a separate process: the process and its address."""
     port = free_port()
-    command = [sys.executable, "-m", "llamalab", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "llamalab", "serve", "--port", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
             assert f"http://127.0.0.1:{port}" in process.stdout.readline()
@@ -118,13 +146,32 @@ def served():
             process.kill()
 
 
+class Held:
+    """A source whose answers begin at once, and end when the event is set."""
+
+    def __init__(self, end: threading.Event):
+        self.end = end
+
+    def has(self, model: str) -> bool:
+        return True
+
+    async def answer(self, path: str, request: dict):
+        yield json.dumps(record(path, "m", "Yes")).encode() + b"\n"
+        while not self.end.is_set():
+            await asyncio.sleep(0.01)
+        yield json.dumps(record(path, "m", done_reason="stop")).encode() + b"\n"
+
+
 def test_a_server_that_is_killed_costs_its_running_answers_only(tmp_path):
+    killed = threading.Event()
     with (
-        served() as (process, doomed),
+        served("--fault", "stall", "--speed", "0") as (process, doomed),
         BuiltinServer.start() as second,
         BuiltinServer.start() as third,
         nginx_class(tmp_path, doomed, second.url, third.url, count=12) as a_class,
     ):
+        for server in (second, third):
+            server.app.state.source = Held(killed)
         students = a_class.students
         begun = threading.Barrier(13)
 
@@ -137,7 +184,13 @@ def test_a_server_that_is_killed_costs_its_running_answers_only(tmp_path):
                 begun.wait(PATIENCE)
                 return json.loads([*lines][-1])["done"]
 
-        killer = threading.Thread(target=lambda: (begun.wait(PATIENCE), process.kill()))
+        def kill() -> None:
+            begun.wait(PATIENCE)
+            process.kill()
+            process.wait()
+            killed.set()
+
+        killer = threading.Thread(target=kill)
         killer.start()
         results = all_at_once(12, ask)
         killer.join(PATIENCE)

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import threading
+import time
 
 import ollama
 import openai
@@ -149,9 +150,9 @@ def test_a_hundred_megabytes_are_refused(a_class, student):
 
 def test_a_path_as_long_as_a_book_is_not_written_down(a_class):
     raw(a_class.listen, "GET", "/" + "%01" * 2000, {})
-    answers = (a_class.folder / "access.log").read_text(encoding="utf-8").splitlines()
-    assert max(map(len, answers)) < 400
-    assert '"path":"other"' in answers[-1]
+    lines = a_class.log_lines()
+    assert max(map(len, lines)) < 400
+    assert '"path":"other"' in lines[-1]
 
 
 def test_a_prompt_is_not_written_to_the_disk(a_class, student):
@@ -216,10 +217,13 @@ def test_one_answer_after_the_other_is_never_too_many(a_class, student):
 
 
 def test_who_asks_too_fast_has_to_wait(a_class):
-    answers = [a_class.ask("/api/version", 79) for _ in range(nginx.BURST + 15)]
-    assert [answer.status_code for answer in answers[: nginx.BURST]] == [200] * nginx.BURST
-    assert answers[-1].status_code == 429
-    assert answers[-1].json() == {"error": nginx.TOO_FAST}
+    began, served = time.monotonic(), 0
+    while (answer := a_class.ask("/api/version", 79)).ok:
+        served += 1
+        assert served <= nginx.BURST + 2 + 2 * (time.monotonic() - began)  # two a second
+    assert served >= nginx.BURST
+    assert answer.status_code == 429
+    assert answer.json() == {"error": nginx.TOO_FAST}
     assert a_class.ask("/api/version", 78).ok
 
 
@@ -314,6 +318,7 @@ def test_the_class_at_a_glance(need, upstream, tmp_path):
         requests.get(a_class.address)
         with requests.Session() as session:
             session.get(f"{a_class.address}/api/tags", auth=a_class.students[0][1:])
+            a_class.settle()
             master = program.running(a_class.folder)
             connected, running = watch.open_connections(master, a_class.listen.port)
         assert connected["127.0.0.1"] >= 1

@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from nginx_class import INSTALL, NGINX, PATIENCE, RECORDED, free_port
+from nginx_class import INSTALL, NGINX, PATIENCE, RECORDED
+from opening import need_ended
+from tiny_server import free_port
 
 from llamalab import cli
 from llamalab.classroom.share import addresses, command, program, students, watch
@@ -86,8 +88,7 @@ def test_from_names_to_a_class_and_its_end(need, tmp_path):
         assert process.wait(PATIENCE) == 0
         assert rest.endswith("Stopped.\n")
     assert not psutil.pid_exists(nginx.pid)
-    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
-    assert not alive
+    need_ended(workers)
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://{place}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil  # comes with ipykernel
 import pytest
 import requests
-from opening import presented
+from opening import need_ended, presented
 
 from llamalab import cli, find
 from llamalab.classroom import instructors
@@ -114,6 +114,6 @@ def test_ctrl_c_ends_all_and_removes_the_copy(tmp_path):
     assert without_token.status_code == 403
     assert (there.process.returncode, said) == (0, "")
     assert len(started) >= 1
-    assert not [process for process in started if process.is_running()]
+    need_ended(started)
     assert list(tmp_path.glob("llamalab-present-*")) == []
     assert fingerprints(lesson_source()) == before

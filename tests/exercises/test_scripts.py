@@ -37,6 +37,14 @@ def said(capsys, tmp_path, monkeypatch):
     return said
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A judge for whom a script that streams and has timeouts is never too slow."""
+    for limit in ("TIMEOUT", "SILENCE", "PATIENCE"):
+        monkeypatch.setattr(f"llamalab.exercises.script_judge.{limit}", 60)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_solution_passes_every_run(said, name):
     runs = len(SCRIPTS[name].cases)
@@ -44,6 +52,7 @@ def test_the_solution_passes_every_run(said, name):
     assert out == f"Running my_script.py ...\nOK: my_script.py is right in all {runs} runs.\n"
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if SOLUTIONS[name].another])
 def test_the_other_solution_passes_every_run(said, name):
     assert "\nOK: " in said(name, SOLUTIONS[name].another)
@@ -126,6 +135,7 @@ def test_a_chat_without_a_timeout_waits_for_ever_and_is_told(said):
     assert out.endswith("on a silent server: give `requests.post` a `timeout`.\n")
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_web_page_in_place_of_an_answer_is_a_fault(said):
     out = said("chat_script", CHAT_SCRIPT.replace(" ValueError,", ""))
     assert "right in 9 of 12 runs" in out

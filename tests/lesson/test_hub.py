@@ -1,7 +1,6 @@
 """On a JupyterHub: the lesson is copied, and its page is one of the hub's."""
 
 import pytest
-from tiny_server import tiny_server
 
 from llamalab import cli
 from llamalab.errors import LlamalabError
@@ -36,14 +35,12 @@ def test_without_it_the_path_is_named(home, capsys):
     assert "after the hub's address" in page
 
 
-def test_it_says_which_server_the_kernels_will_ask(home, monkeypatch, capsys):
+def test_it_says_which_server_the_kernels_will_ask(home, unused_address, monkeypatch, capsys):
     cli.main(["lab", str(home)])
     assert "Server: http://127.0.0.1:" in capsys.readouterr().out
-    with tiny_server(b"") as gone:
-        pass
-    monkeypatch.setenv("OLLAMA_HOST", gone)
+    monkeypatch.setenv("OLLAMA_HOST", unused_address)
     assert cli.main(["lab", str(home)]) == 1
-    assert gone in capsys.readouterr().err
+    assert unused_address in capsys.readouterr().err
 
 
 def test_a_folder_that_the_hub_does_not_show_is_refused(home, monkeypatch, tmp_path_factory):

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import psutil  # comes with ipykernel
 import pytest
 import requests
-from opening import opened
-from tiny_server import tiny_server, whole
+from opening import need_ended, opened
+from tiny_server import free_port, tiny_server, whole
 
 from llamalab import cli, find
 from llamalab.errors import LlamalabError
@@ -22,8 +21,7 @@ from llamalab.lesson import copying, jupyterlab, progress
 @pytest.fixture
 def nothing_here(monkeypatch) -> str:
     """A machine without OLLAMA_HOST and Ollama: the address where it would be."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
     monkeypatch.setattr(find, "DEFAULT", address)
     monkeypatch.setattr(find, "_builtin", None)
@@ -195,8 +193,7 @@ def test_the_lesson_opens_and_ends_without_a_trace(copy, signal_name):
     for folder, path in beside:  # `python chat.py` finds the script, and requests
         assert folder == str(copy)
         assert path.split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    left = [process for process in started if process.is_running()]
-    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    need_ended(started)
 
 
 def start(page: str, endpoint: str, what: dict) -> None:

@@ -13,7 +13,7 @@ from llamalab import find
 from llamalab.exercises.script_cases import SCRIPTS
 from llamalab.exercises.script_judge import Judge, Run
 from llamalab.exercises.solutions import SOLUTIONS
-from llamalab.page import door, judging, scripts
+from llamalab.page import door, scripts
 from llamalab.page import server as page_server
 
 RUNS = [(name, case) for name, script in SCRIPTS.items() for case in script.cases]
@@ -96,6 +96,8 @@ def test_other_commands_are_answered_with_a_sentence(line):
 @pytest.mark.parametrize(("name", "case"), RUNS)
 def test_the_judge_sees_the_same_in_a_page(script, monkeypatch, name, case):
     script.write_text(SOLUTIONS[name].code)
+    for limit in ("TIMEOUT", "SILENCE", "PATIENCE"):  # a right script is never too slow
+        monkeypatch.setattr(f"llamalab.exercises.script_judge.{limit}", 60)
     with Judge(script) as judge:
         wanted = judge.run(*case.asked)
     in_page(monkeypatch)
@@ -114,7 +116,6 @@ def test_a_script_without_a_timeout_is_found_in_a_page(script, monkeypatch):
 def in_page(monkeypatch) -> None:
     """Let the judge believe that this is a web page."""
     monkeypatch.setattr(HTTPConnectionPool, "ConnectionCls", HTTPConnectionPool.ConnectionCls)
-    monkeypatch.setattr(judging, "TIMEOUT", 10)
     page_server.connect()
     monkeypatch.setattr(find, "page", lambda: door)
     monkeypatch.setattr(find, "_builtin", page_server.PageServer.start(speed=0))
