@@ -11,6 +11,7 @@ import signal
 import socket
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 collect_ignore_glob = ["*conftest.py"]  # for doctests: there are several modules of that name
@@ -18,6 +19,15 @@ collect_ignore_glob = ["*conftest.py"]  # for doctests: there are several module
 ROOT = Path(__file__).parent.parent
 LONGEST = ("tests/browser/", "notebooks/")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+# An example may take as long as it takes: the machine may have other things to do.
+hypothesis.settings.register_profile(
+    "patient",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers

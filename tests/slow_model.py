@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from patience import PATIENCE
+
 BEAT = 0.02  # seconds between two fragments
 TIME = "2026-11-23T12:00:00.5Z"
 
@@ -93,7 +95,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
     def wait_for_leaving(self) -> None:
-        if self.left(60):
+        if self.left(PATIENCE):
             self.server.gone.set()
 
     def left(self, seconds: float) -> bool:

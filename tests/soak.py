@@ -239,9 +239,9 @@ def soak(
 ) -> list[str]:
     """Let the readers at a server, print its figures; what was not as it should be.
 
-    A process that has only begun still grows: with more than one of `tries`, its memory has to
-    be flat for `seconds` once, after as many of them at most. It warms up in `rounds` for `warm`
-    seconds: of the second model it unloads, glibc keeps more than of the first.
+    A process that has only begun still grows: with more than one of `tries`, it has to stop for
+    `seconds` once, after as many of them at most. It warms up in `rounds` for `warm` seconds: of
+    the second model it unloads, glibc keeps more than of the first.
     """
     live = builtin_model.is_whole() if live is None else live
     slices = max(1, min(SLICES, int(seconds)))
@@ -262,19 +262,13 @@ def soak(
                 memory.append(process.memory_info().rss)
             slots = slots and (not live or all_slots_answer(url))
             after = settled(url, process)
-            if not grows(before, after):
+            if not (more := grown(before, after)):
                 break
     wrong = readers.wrong[:10]
     if not slots:
         wrong.append("not every slot of the engine is free")
     wrong += [f"{name}: {after[name]}" for name in ("busy", "connections") if after[name]]
-    wrong += [
-        f"{name}: {before[name]}, then {after[name]}"
-        for name in ("threads", "fds")
-        if after[name] > before[name]
-    ]
-    if grows(before, after):
-        wrong.append(f"memory grows: {mb(before)}, then {mb(after)}")
+    wrong += more
     print(f"{'requests':14}", ", ".join(f"{n} {what}" for what, n in readers.did.most_common()))
     for name, figures in (("at the start", start), ("warm", before), ("at the end", after)):
         print(f"{name:14} {mb(figures)}, {figures['threads']} threads, {figures['fds']} files")
@@ -284,8 +278,16 @@ def soak(
     return wrong
 
 
-def grows(before: dict, after: dict) -> bool:
-    return after["rss"] - before["rss"] > max(GROWTH, before["rss"] // 20)
+def grown(before: dict, after: dict) -> list[str]:
+    """What the server has more of than before."""
+    found = [
+        f"{name}: {before[name]}, then {after[name]}"
+        for name in ("threads", "fds")
+        if after[name] > before[name]
+    ]
+    if after["rss"] - before["rss"] > max(GROWTH, before["rss"] // 20):
+        found.append(f"memory grows: {mb(before)}, then {mb(after)}")
+    return found
 
 
 def mb(figures: dict) -> str:

@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server
 
 import llamalab
@@ -66,7 +67,7 @@ def test_ask_shows_each_fragment_as_soon_as_it_is_there():
 
     def answer(connection):
         connection.sendall(head() + record("Yes"))
-        assert first_was_read.wait(timeout=30)
+        assert first_was_read.wait(PATIENCE)
         connection.sendall(record(", I am", done=True) + chunk(b""))
 
     with tiny_server(answer) as url:
@@ -78,13 +79,11 @@ def test_ask_shows_each_fragment_as_soon_as_it_is_there():
     assert asking.returncode == 0
 
 
-def test_a_server_that_is_not_there_is_said_in_a_few_lines():
-    with tiny_server(b"") as gone:
-        pass
-    done = run("ask", "?", "--server", gone)
+def test_a_server_that_is_not_there_is_said_in_a_few_lines(unused_address):
+    done = run("ask", "?", "--server", unused_address)
     said = done.stderr.decode()
     assert (done.returncode, done.stdout) == (1, b"")
-    assert said.startswith(f"No server answers at {gone}.")
+    assert said.startswith(f"No server answers at {unused_address}.")
     assert "Do:" in said
     assert len(said.splitlines()) <= 4
 
@@ -95,7 +94,7 @@ def test_ctrl_c_while_an_answer_arrives_ends_with_130():
 
     def endless(connection):
         connection.sendall(head() + record("Yes"))
-        over.wait(timeout=30)
+        over.wait(PATIENCE)
 
     with tiny_server(endless) as url:
         command = [sys.executable, "-m", "llamalab", "ask", "?", "--server", url]

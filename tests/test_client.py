@@ -10,6 +10,7 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server, whole
 
 import llamalab
@@ -88,7 +89,7 @@ def test_fields_go_into_the_request_as_they_are():
     assert json.loads(body) == {"model": "m", "prompt": "?", "system": "Be brief."}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(codec="utf-8")), st.lists(st.integers(1, 40), min_size=1))
 def test_any_text_cut_into_any_chunks_comes_back_whole(text, sizes):
     body = json.dumps({"response": text, "done": False}, ensure_ascii=False).encode() + b"\n" + DONE
@@ -126,7 +127,7 @@ def test_a_fragment_is_yielded_before_the_next_one_is_sent(first, rest):
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(first)
-        assert more.wait(20)
+        assert more.wait(PATIENCE)
         connection.sendall(rest)
 
     with tiny_server(answer) as url:
@@ -148,7 +149,7 @@ def test_stopping_early_closes_the_connection():
         fragments = llamalab.stream("?", server=url)
         next(fragments)
         fragments.close()
-        assert closed.wait(20)
+        assert closed.wait(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_server_that_never_begins_is_busy(monkeypatch):
     monkeypatch.setattr(client, "READ", 0.2)
     done = threading.Event()
     with pytest.raises(ServerBusy, match="not begun"):
-        ask(lambda connection: done.wait(20))
+        ask(lambda connection: done.wait(PATIENCE))
     done.set()
 
 

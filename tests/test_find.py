@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from patience import PATIENCE
 from tiny_server import tiny_server, whole
 
 from llamalab import find
@@ -184,9 +185,9 @@ def test_a_proxy_never_catches_a_loopback_address(monkeypatch, variable, unused_
     monkeypatch.setenv(variable, unused_address)
     with tiny_server(VERSION) as url:
         with pytest.raises(requests.RequestException):
-            requests.get(url, timeout=5)
+            requests.get(url, timeout=PATIENCE)
         keep_proxies_off_loopback()
-        assert requests.get(url, timeout=5).json() == json.loads(b'{"version":"0.33.0"}')
+        assert requests.get(url, timeout=PATIENCE).json() == json.loads(b'{"version":"0.33.0"}')
 
 
 def test_what_no_proxy_said_before_is_kept(monkeypatch):

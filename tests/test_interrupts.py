@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import survival
 from jupyter_client.manager import start_new_kernel
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server
 
 import llamalab
@@ -33,8 +34,7 @@ MOMENTS = {
     "in the middle of a line": [LINE, LINE[:20]],
     "while it stalls": [LINE, LINE],
 }
-PATIENCE = 60  # seconds before a test that hangs fails instead
-AGAIN = 1  # second later, Ctrl-C is pressed again: now and then Python cannot raise it at once
+AGAIN = 10  # seconds later, Ctrl-C is pressed again: now and then Python cannot raise it at once
 ANSWERED = 10  # seconds for a kernel to answer; interrupted again while it does, it never would
 
 pytestmark = pytest.mark.skipif(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import requests
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server, whole
 
 import llamalab
@@ -38,7 +39,7 @@ def answer(*records: bytes) -> bytes:
 
 
 def bodies(server: str, path: str, request: dict) -> bytes:
-    return requests.post(server + path, json=request, timeout=60).content
+    return requests.post(server + path, json=request, timeout=PATIENCE).content
 
 
 def test_a_recording_of_a_replayed_recording_is_the_same_file(tmp_path):

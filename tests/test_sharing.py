@@ -7,22 +7,23 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from tiny_server import tiny_server, whole
+from patience import PATIENCE, eventually
+from tiny_server import free_port, tiny_server, whole
 
 from llamalab import find, sharing
 from llamalab.errors import ServerNotFound
-from llamalab.standin.run import BuiltinServer
 
-KERNEL = """
+# A server that is there may take its time to say so, where four processes start at once.
+KERNEL = f"""
 import sys
 import llamalab
 from llamalab import find
-find.DEFAULT = sys.argv[1]
+look, find.DEFAULT = find.look, sys.argv[1]
+find.look = lambda address, timeout=0, get=None: look(address, {PATIENCE}, get)
 for line in sys.stdin:
     print(eval(line), flush=True)
 """
@@ -71,20 +72,13 @@ def default(request, unused_address):
         with tiny_server(whole("200 OK", b"<html>", "text/html")) as stranger:
             yield stranger
     else:
-        with BuiltinServer.start(speed=0) as there:
-            pass  # its port is free again
-        yield there.url
+        yield f"http://127.0.0.1:{free_port()}"
 
 
 def is_there(address: str) -> bool:
     with contextlib.suppress(ServerNotFound):
         return bool(find.who_answers(address))
     return False
-
-
-def wait_until(condition) -> None:
-    while not condition():
-        time.sleep(0.05)
 
 
 def test_kernels_share_one_server_which_ends_with_the_last_of_them(kernels, default):
@@ -113,7 +107,7 @@ def test_the_lesson_s_own_requests_go_on_as_well(kernels, default):
     assert other.run(SERVER) == address
     owner.kill()
     owner.wait()
-    wait_until(lambda: is_there(address))
+    eventually(lambda: is_there(address))
     assert requests.get(f"{address}/api/version").status_code == 200
 
 

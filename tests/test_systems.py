@@ -22,6 +22,7 @@ import pytest
 import requests
 import yaml
 from opening import opened
+from patience import PATIENCE
 from project import PROJECT
 from tiny_server import chunk, head, tiny_server
 
@@ -54,7 +55,7 @@ def started(*command: str, **how) -> subprocess.Popen:
 def run(*command: str, **how) -> tuple[int, bytes, bytes]:
     """A program's exit code, and what it wrote."""
     process = started(*command, **how)
-    said, complained = process.communicate(timeout=60)
+    said, complained = process.communicate(timeout=PATIENCE)
     return process.returncode, said, complained
 
 
@@ -92,7 +93,7 @@ if os.name == "nt":
 def test_a_question_is_answered_with(setting):
     both = [started(*command, env=SETTINGS[setting]) for command in (ASK, SCRIPT)]
     for process in both:
-        said, complained = process.communicate(timeout=60)
+        said, complained = process.communicate(timeout=PATIENCE)
         assert (process.returncode, said.split(), complained) == (0, SENTENCE.encode().split(), b"")
 
 
@@ -100,7 +101,7 @@ def test_a_question_is_answered_with(setting):
 def test_help_and_the_doctor_speak_with(setting):
     commands = (["--help"], ["doctor", "--all"])
     for process in [started(*LLAMALAB, *words, env=SETTINGS[setting]) for words in commands]:
-        said, complained = process.communicate(timeout=60)
+        said, complained = process.communicate(timeout=PATIENCE)
         assert len(said.splitlines()) > 5
         assert b"Traceback" not in complained
 

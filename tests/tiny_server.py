@@ -25,13 +25,15 @@ def whole(status: str, body: bytes, content_type: str = "application/json") -> b
 
 @contextlib.contextmanager
 def tiny_server(
-    answer: bytes | Callable[[socket.socket], None], seen: list[bytes] | None = None
+    answer: bytes | Callable[[socket.socket], None],
+    seen: list[bytes] | None = None,
+    port: int = 0,
 ) -> Iterator[str]:
     """Serve every request with the same bytes, or let `answer(connection)` do it; yields the URL.
 
     The connection is closed after each answer; requests are noted in `seen`.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
 
     def talk(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -73,8 +75,8 @@ def read_request(connection: socket.socket) -> bytes:
     for line in headers.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
-            while len(body) < int(value):
-                body += connection.recv(65536)
+            while len(body) < int(value) and (piece := connection.recv(65536)):
+                body += piece
     return headers + b"\r\n\r\n" + body
 
 

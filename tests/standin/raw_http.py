@@ -1,11 +1,15 @@
 """HTTP as bytes on a socket, for tests that care about framing; and one plain request."""
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 from urllib.parse import urlsplit
 
-PATIENCE = 60  # seconds before a test that hangs fails instead
+from patience import PATIENCE
+
+TICK = 0.02  # seconds; the clock of Windows moves in steps of 0.016
 
 
 def ask(url, method, path, body=None, headers=None):
@@ -45,6 +49,23 @@ def exchange(url, request):
     with connect(url) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@contextlib.contextmanager
+def held_up(server):
+    """A server of this process stands still in the block, then finds all that came meanwhile."""
+    stands, go_on = threading.Event(), threading.Event()
+
+    def stand():
+        stands.set()
+        go_on.wait(PATIENCE)
+
+    server._uvicorn.servers[0].get_loop().call_soon_threadsafe(stand)
+    assert stands.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def head_and_chunks(answer):

@@ -10,7 +10,9 @@ import threading
 from contextlib import suppress
 
 import pytest
-from raw_http import PATIENCE, ask, connect, exchange, post_bytes
+from patience import PATIENCE, eventually
+from raw_http import ask, connect, exchange, post_bytes
+from tiny_server import free_port
 
 from llamalab.standin.answers.recordings import FOLDER
 from llamalab.standin.ollama.protocol import Refusal
@@ -35,7 +37,7 @@ def test_a_taken_port_is_one_clear_sentence(server):
 
 
 def test_a_port_is_free_again_once_the_server_has_stopped():
-    with BuiltinServer.start(speed=0) as first:
+    with BuiltinServer.start(free_port(), speed=0) as first:
         ask(first.url, "POST", "/api/generate", ASKED)
     with BuiltinServer.start(int(first.url.rpartition(":")[2]), speed=0) as second:
         assert second.url == first.url
@@ -54,6 +56,7 @@ def test_stopping_cuts_off_an_open_stream():
     server = BuiltinServer.start(speed=0.01)  # its first record would take minutes
     with connect(server.url) as connection:
         connection.sendall(post_bytes("/api/generate", ASKED))
+        eventually(lambda: server._uvicorn.server_state.tasks)  # it is at work
         server.stop()
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert not server.running
@@ -61,7 +64,7 @@ def test_stopping_cuts_off_an_open_stream():
 
 
 def test_stopping_twice_is_no_harm():
-    server = BuiltinServer.start()
+    server = BuiltinServer.start(free_port())
     server.stop()
     server.stop()
     with pytest.raises(ConnectionError):

@@ -450,7 +450,7 @@ def test_a_length_that_is_nonsense_fills_no_memory(tmp_path_factory, data):
     assert most < 4 * 2**20
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(TINY)
 @given(
     st.binary()

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -16,7 +15,8 @@ import psutil
 import pytest
 import requests
 from jupyter_client.manager import start_new_kernel
-from raw_http import PATIENCE, ask, connect, post_bytes
+from patience import PATIENCE, eventually
+from raw_http import ask, connect, post_bytes
 
 from llamalab.standin.answers import builtin_model
 from llamalab.standin.answers.engine import SLOTS
@@ -98,14 +98,6 @@ def listens(url) -> bool:
         return probe.connect_ex((address.hostname, address.port)) == 0
 
 
-def eventually(happens) -> None:
-    """Wait for what sends no event; a test that waits in vain fails."""
-    end = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-
-
 # ---- it comes, and goes
 
 
@@ -160,13 +152,13 @@ def test_keep_alive_0_unloads_it_after_the_answer_and_its_port_closes(live, load
     answer = generate(live, keep_alive=0)
     assert answer["done"]
     eventually(lambda: running(live) == [])
-    assert not listens(loaded)
+    eventually(lambda: not listens(loaded))
 
 
 def test_an_idle_model_goes_when_its_time_is_up(live, loaded):
     generate(live, keep_alive="300ms")
     eventually(lambda: running(live) == [])
-    assert not listens(loaded)
+    eventually(lambda: not listens(loaded))
 
 
 def test_a_negative_keep_alive_keeps_it_for_ever(live, loaded):
@@ -401,8 +393,8 @@ print(url, find._builtin.app.state.source.model._engine.endpoint.url, answer.rec
         first, engine, done = executed(client, code)
         assert (done, listens(first), listens(engine)) == ("True", True, True)
         manager.restart_kernel(now=False)
-        assert not listens(first)
-        assert not listens(engine)
+        eventually(lambda: not listens(first))
+        eventually(lambda: not listens(engine))  # it ends by itself, once it sees that it should
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 from raw_http import ask
-from tiny_server import chunk, head, tiny_server, whole
+from tiny_server import chunk, free_port, head, tiny_server, whole
 
 from llamalab.errors import ServerNotFound
 from llamalab.standin.answers.endpoint import TOO_LONG
@@ -227,7 +227,7 @@ def test_what_the_engine_refuses_is_refused_in_its_words(status, body, text):
 
 
 def test_an_engine_that_has_gone_is_said():
-    with tiny_server(MODELS) as there:
+    with tiny_server(MODELS, port=free_port()) as there:
         gone = remote_model(there)
     with BuiltinServer.start(speed=0, engine=gone) as server:
         status, answer = generate(server.url)

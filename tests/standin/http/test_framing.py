@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from raw_http import connect, exchange, head_and_chunks, post_bytes
+from raw_http import TICK, connect, exchange, head_and_chunks, post_bytes
 
 from llamalab.standin.answers.recordings import FOLDER, read
 from llamalab.standin.run import BuiltinServer
@@ -64,8 +64,6 @@ def test_a_body_in_pieces_is_read_to_its_end(url, lines):
 
 
 # ---- time: a recording of three records, 0.3 s before the first, 0.2 s between them
-
-TICK = 0.02  # seconds; the clock of Windows moves in steps of 0.016
 
 
 def record(second, text, **more):
