@@ -13,7 +13,7 @@ import requests
 
 from llamalab import diagnosis, find, keys
 from llamalab.address import keep_proxies_off_loopback, parse_host
-from llamalab.errors import BadAnswer, BrokenStream, ModelNotFound, ServerBusy
+from llamalab.errors import BadAnswer, BrokenStream, ModelNotFound
 from llamalab.wire import fragments_of, join_fragments, lines_of, load_record
 
 MODEL = "mistral"
@@ -198,9 +198,7 @@ def _request(
         with response:
             raise diagnosis.refusal(response, arguments.get("json", {}).get("model", ""))
     except requests.exceptions.ReadTimeout:
-        what = f"The server has not begun to answer in {READ} seconds."
-        why = "it is loading a model, or others wait too"
-        raise ServerBusy(what, why, do="ask again later") from None
+        raise diagnosis.not_begun(READ) from None
     except requests.exceptions.InvalidJSONError:
         raise  # the caller's own data
     except KeyboardInterrupt as interrupt:  # a notebook keeps its traceback, and so the connection

@@ -322,6 +322,12 @@ def not_found(address: str, error: Exception) -> ServerNotFound:
     return ServerNotFound(what, why=_reason(error), do=what_to_do(address))
 
 
+def not_begun(seconds: float) -> ServerBusy:
+    """The error for a server that has taken a request, and says nothing for so long."""
+    what = f"The server has not begun to answer in {seconds:g} seconds."
+    return ServerBusy(what, "it is loading a model, or others wait too", do="ask again later")
+
+
 _NO_TLS = re.compile("wrong.version.number|record layer failure|packet length|http.request", re.I)
 
 

@@ -5,8 +5,8 @@
 
 "slow": fragment after fragment, until the reader has gone. "pause": two fragments, then silence.
 "silent": not even a status line. "error", "cut": two fragments, then an error record or the end.
-"limit": the model stops because it has used up its tokens. Anything else: "You said: ..." in
-three fragments.
+"limit": the model stops because it has used up its tokens. "busy": no answer, but a 503. Anything
+else: "You said: ..." in three fragments.
 """
 
 import contextlib
@@ -57,6 +57,8 @@ class _Answer(BaseHTTPRequestHandler):
     def answer(self, question: str) -> None:
         if question == "silent":
             return self.wait_for_leaving()
+        if question == "busy":
+            return self.send_error(503)
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")

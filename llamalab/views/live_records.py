@@ -8,13 +8,14 @@ thread sends.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import requests
 
-from llamalab import client, find, keys
+from llamalab import client, diagnosis, find, keys
 from llamalab.address import keep_proxies_off_loopback, parse_host
 from llamalab.errors import BrokenStream
 from llamalab.wire import lines_of, load_record
@@ -27,8 +28,8 @@ async def records(asked: dict, server: str | None = None) -> AsyncIterator[dict]
     """Post a conversation (`POST /api/chat`) and yield the records as they arrive.
 
     Cancelling the task that iterates closes the connection, and so stops the model, also before
-    anything has arrived. Raises what `client.post` and `client.records` raise. Where there is no
-    answer with status 200, the client asks again: it has the sentence for each trouble.
+    anything has arrived. Raises what `client.post` and `client.records` raise. Where nothing has
+    answered, or the answer is to be had elsewhere, the client asks again: it has more ways.
     """
     async with AsyncExitStack() as opened:
         response = await _answer(opened, asked, server)
@@ -57,7 +58,7 @@ async def records(asked: dict, server: str | None = None) -> AsyncIterator[dict]
 
 
 async def _answer(opened: AsyncExitStack, asked: dict, server: str | None) -> httpx.Response | None:
-    """The answer with its headers, its body still to be read; None where it is not one."""
+    """The answer with its headers, its body still to be read; None for the client to ask."""
     address = _address(server)
     if find.page():
         return None
@@ -74,10 +75,32 @@ async def _answer(opened: AsyncExitStack, asked: dict, server: str | None) -> ht
             "POST", wanted.url, content=wanted.body, headers=dict(wanted.headers)
         )
         response = await http.send(request, stream=True)
+    except httpx.ReadTimeout:
+        raise diagnosis.not_begun(client.READ) from None
     except (httpx.TransportError, httpx.InvalidURL, requests.RequestException, ValueError):
         return None
     opened.push_async_callback(response.aclose)
-    return response if response.status_code == 200 else None
+    if response.is_redirect:
+        return None
+    if response.status_code != 200:
+        raise diagnosis.refusal(await _as_requests_has_it(response, wanted), asked["model"])
+    return response
+
+
+async def _as_requests_has_it(
+    answer: httpx.Response, request: requests.PreparedRequest
+) -> requests.Response:
+    """A refusal as it would have come through `requests`, which the table of diagnoses reads."""
+    import httpx
+
+    same = requests.Response()
+    same.status_code, same.url, same.request = answer.status_code, request.url, request
+    same.headers.update(answer.headers)
+    try:
+        same.raw = io.BytesIO(await answer.aread())
+    except httpx.HTTPError:  # cut off, or not what its Content-Encoding says
+        same.raw = io.BytesIO()
+    return same
 
 
 def offered(server: str | None = None) -> list[tuple[str, bool]]:

@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "recorder": ["errors", "wire", "client", "standin.answers.recordings"],
     "exercises": ["errors", "wire", "client", "find", "lesson.progress"],
     "views": ["errors", "wire", "client", "diagnosis"],
-    "views.live_records": ["errors", "wire", "address", "keys", "find", "client"],
+    "views.live_records": [
+        *("errors", "wire", "address", "keys", "diagnosis", "find", "client"),
+    ],
     "views.timed_answer": ["errors", "wire", "standin.answers.recordings"],
     "checkup": ["errors", "wire", "address", "keys", "diagnosis", "client", "find", "standin"],
     "classroom": [],

@@ -650,8 +650,21 @@ def test_one_question_at_a_time(chat, model):
     assert [request["messages"][-1]["content"] for request in model.asked] == ["slow", "hello"]
 
 
+def test_a_refused_question_is_asked_once(chat, model):
+    asked(chat, "busy")
+    assert "The server is busy (HTTP 503)." in html(chat)
+    assert len(model.asked) == 1
+
+
+def test_a_server_that_does_not_begin_to_answer_is_asked_once(chat, model, monkeypatch):
+    monkeypatch.setattr(client, "READ", 0.2)
+    asked(chat, "silent")
+    assert "The server has not begun to answer in 0.2 seconds." in html(chat)
+    assert len(model.asked) == 1
+
+
 def test_where_nothing_answers_the_client_asks_again(model, unused_address, monkeypatch):
-    """Whatever is not an answer with status 200 is the client's: its sentences, its ways out."""
+    """It knows other ways: to another server of this machine, or where a redirect leads."""
     box = chat_box("mistral", server=unused_address)
     monkeypatch.setattr(client, "post", partial(post_elsewhere, client.post, model.url))
     asked(box, "hello")
