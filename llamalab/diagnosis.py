@@ -98,7 +98,7 @@ TABLE = (
     Row(
         lambda it: "only as recordings" in it.words,
         ModelNotFound,
-        "The built-in server has no recording of this prompt.",
+        "The built-in server has no recording of this request.",
         do=ANSWERS_THE_REST,
     ),
     Row(
@@ -228,7 +228,9 @@ def refusal(response: requests.Response, model: str = "") -> LlamalabError:
 
 def _filled_in(row: Row, answer: Answer) -> LlamalabError:
     fields = answer.fields()
-    return row.error(*(sentence.format_map(fields) for sentence in (row.what, row.why, row.do)))
+    error = row.error(*(sentence.format_map(fields) for sentence in (row.what, row.why, row.do)))
+    error.status = answer.status
+    return error
 
 
 def when(response: requests.Response, words: str = "") -> str:

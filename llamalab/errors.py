@@ -11,13 +11,16 @@ import sys
 class LlamalabError(Exception):
     """What went wrong, why, and what to do about it.
 
-    `partial` holds the text that had arrived before things went wrong ("" if none).
+    `partial` holds the text that had arrived before things went wrong ("" if none), `status` the
+    HTTP status of a refusal (None for any other trouble).
 
     >>> print(LlamalabError("The kettle is cold.", why="It is not plugged in.", do="plug it in"))
     The kettle is cold.
       Why: It is not plugged in.
       Do:  plug it in
     """
+
+    status: int | None = None
 
     def __init__(self, what: str, why: str = "", do: str = "", partial: str = ""):
         super().__init__(what)

@@ -62,6 +62,7 @@ def test_a_refusal_is_said_in_the_same_words_by_all_who_ask(monkeypatch, kind):
             found = network.ollama_host()
             assert words in f"{found.found} {found.do}"
     assert box.trouble == str(asked.value)
+    assert f" {asked.value.status} ".encode() in refused[:14]
 
 
 def test_a_date_says_when_to_ask_again():

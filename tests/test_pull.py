@@ -292,5 +292,5 @@ def test_offline_an_unrecorded_prompt_fails_and_says_why(ask):
     assert (code, answer) == (1, "")
     first, second, *_ = sentences(said)
     assert first.startswith("Without a model")
-    assert second == "The built-in server has no recording of this prompt."
+    assert second == "The built-in server has no recording of this request."
     assert "Traceback" not in said

@@ -57,14 +57,21 @@ class Recording:
 
     @property
     def prompt(self) -> str:
-        """What was asked, in one text: the prompt, or what the last message says."""
-        if self.path == "/api/chat":
-            return self.request["messages"][-1].get("content", "")
-        return self.request["prompt"]
+        """What was asked, in one text."""
+        return _prompt(self.path, self.request)
 
     def answers(self, path: str, request: dict) -> bool:
         """Whether this is the answer to `request` (as `protocol.read_request` gives it)."""
-        return path == self.path and _what_matters(request) == _what_matters(self.request)
+        return path == self.path and not self.differences(request)
+
+    def asks_the_same(self, path: str, request: dict) -> bool:
+        """Whether its prompt is the request's; the other fields may differ."""
+        return path == self.path and _as_typed(_prompt(path, request)) == _as_typed(self.prompt)
+
+    def differences(self, request: dict) -> list[str]:
+        """The names of the fields that set a request at the same path apart from this one."""
+        this, that = _what_matters(self.request), _what_matters(request)
+        return sorted(key for key in {*this, *that} if this.get(key) != that.get(key))
 
 
 def read_folder(folder: Path = FOLDER) -> list[Recording]:
@@ -180,6 +187,13 @@ def _record(record: dict, path: str) -> dict:
         raise ValueError(f"not a record of {path}: it has no text")
     moment(str(record.get("created_at")))
     return record
+
+
+def _prompt(path: str, request: dict) -> str:
+    """The prompt, or what the last message says."""
+    if path == "/api/chat":
+        return request["messages"][-1].get("content", "")
+    return request.get("prompt", "")
 
 
 def _what_matters(request: dict) -> dict:

@@ -65,7 +65,7 @@ class Replay:
         protocol.check_format(request)
         recording = self._find(path, request)
         if recording is None:
-            raise self._not_recorded(path, request["model"])
+            raise self._not_recorded(path, request)
         clock = asyncio.get_running_loop().time
         start = clock()
         for line, due in zip(recording.lines, schedule(recording.pauses, self.speed), strict=True):
@@ -104,14 +104,17 @@ class Replay:
             "capabilities": ["completion"],
         }
 
-    def _not_recorded(self, path: str, model: str) -> protocol.Refusal:
-        prompts = dict.fromkeys(r.prompt for r in self._of(model) if r.path == path)
-        known = ", ".join(map(_shown, prompts)) or "nothing"
-        return protocol.Refusal(
-            404,
-            f"model '{model}' is here only as recordings, and this request is not among them. "
-            f"Recorded for {path}: {known}",
-        )
+    def _not_recorded(self, path: str, request: dict) -> protocol.Refusal:
+        model = request["model"]
+        recordings = [recording for recording in self._of(model) if recording.path == path]
+        known = ", ".join(map(_shown, dict.fromkeys(r.prompt for r in recordings))) or "nothing"
+        text = f"model '{model}' is here only as recordings, and this request is not among them. "
+        same = [r.differences(request) for r in recordings if r.asks_the_same(path, request)]
+        if same:
+            text += (
+                f"This prompt is recorded, but with other fields: {', '.join(min(same, key=len))}. "
+            )
+        return protocol.Refusal(404, f"{text}Recorded for {path}: {known}")
 
 
 def _shown(prompt: str) -> str:

@@ -108,9 +108,12 @@ def test_what_a_machine_is_told_does_not_change_the_replay(url, body):
 def test_what_changes_the_answer_is_not_recorded_and_the_error_says_what_is(url, more):
     status, _, content = ask(url, "POST", "/api/generate", {**ASKED, **more})
     assert status == 404
+    ((field, _),) = more.items()
+    same = f"This prompt is recorded, but with other fields: {field}. "
+    same = "" if field == "prompt" else same
     assert json.loads(content)["error"].startswith(
         "model 'mistral' is here only as recordings, and this request is not among them. "
-        'Recorded for /api/generate: "Are you listening?"'
+        f'{same}Recorded for /api/generate: "Are you listening?"'
     )
 
 
@@ -150,6 +153,9 @@ def test_a_chat_is_matched_by_what_its_messages_say(start):
     status, _, content = ask(url, "POST", "/api/chat", request)
     assert status == 404
     assert json.loads(content)["error"].endswith('Recorded for /api/chat: "hi"')
+    said_before = {"role": "assistant", "content": "Hello"}
+    request["messages"] = [said_before, {"role": "user", "content": "Hi"}]
+    assert "but with other fields: messages." in ask(url, "POST", "/api/chat", request)[2].decode()
 
 
 def test_a_recorded_error_is_the_last_line_or_a_500(start):
