@@ -119,7 +119,8 @@ ASKED = "students_ask"
 def about_section(section: Section) -> str:
     title = f"{section.title} \\*" if section.leave_out else section.title
     plan = section.plan or "–"
-    return row(section.minutes, title, plan, section.say, section.if_it_fails)
+    say = " ".join([section.say, *(f"*Right: {answer}.*" for answer in section.guesses)])
+    return row(section.minutes, title, plan, say, section.if_it_fails)
 
 
 def row(*cells: object) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llamalab.exercises.guesses import GUESSES
 from llamalab.lesson.copying import lesson_source
 from llamalab.lesson.progress import chapter_files
 
@@ -20,7 +21,8 @@ class Section:
     """A section of a chapter: its minutes in the room, and the notes for the speaker.
 
     `plan` is the shortest plan in which the section is taught (45, 90 or 180 minutes), None where
-    no plan has it. `leave_out` says that it can be left out when time is short.
+    no plan has it. `leave_out` says that it can be left out when time is short. `guesses` are the
+    right answers to what the section lets students guess, such as "c, an error".
     """
 
     title: str
@@ -29,6 +31,7 @@ class Section:
     if_it_fails: str
     plan: int | None = None
     leave_out: bool = False
+    guesses: tuple[str, ...] = ()
 
     @property
     def is_exercise(self) -> bool:
@@ -59,13 +62,24 @@ def taught_chapters() -> list[TaughtChapter]:
 
 def read_chapter(file: str) -> TaughtChapter:
     page = json.loads((lesson_source() / file).read_text(encoding="utf-8"))
-    starts = [cell for cell in page["cells"] if "speaker" in cell["metadata"]]
-    title, *titles = (title_of("".join(cell["source"])) for cell in starts)
+    parts: list[list[dict]] = []
+    for cell in page["cells"]:
+        if "speaker" in cell["metadata"]:
+            parts.append([])
+        parts[-1].append(cell)
+    title, *titles = (title_of("".join(cells[0]["source"])) for cells in parts)
     sections = [
-        Section(name, **cell["metadata"]["speaker"])
-        for name, cell in zip([OPENING, *titles], starts, strict=True)
+        Section(name, **cells[0]["metadata"]["speaker"], guesses=guesses_in(cells))
+        for name, cells in zip([OPENING, *titles], parts, strict=True)
     ]
     return TaughtChapter(file[:2], title, sections, page["metadata"]["lesson"])
+
+
+def guesses_in(cells: Iterable[dict]) -> tuple[str, ...]:
+    """The right answers to what these cells let a student guess."""
+    texts = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    names = (name for text in texts for name in re.findall(r'llamalab\.check\("(.+?)"', text))
+    return tuple(GUESSES[name].answer() for name in names if name in GUESSES)
 
 
 def title_of(text: str) -> str:

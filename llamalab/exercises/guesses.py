@@ -38,6 +38,17 @@ class Guess(NamedTuple):
     measure: Callable[[object], object] | None = None
     near: float = 0
 
+    def answer(self) -> str:
+        """What is right, for those who may know it: an instructor.
+
+        >>> GUESSES["01-json"].answer(), GUESSES["02-how-many"].answer()
+        ('c, an error', 'usually 15')
+        """
+        if self.right is None:
+            return "see the cells below"
+        words = f"{self.right}, {self.choices[self.right]}" if self.choices else f"{self.right}"
+        return f"usually {words}" if self.measure else words
+
 
 def _longest(record: dict) -> str:
     """The letter of the longest part of an answer's time; a missing key means zero."""

@@ -29,6 +29,8 @@ from projector import (
     small_letters,
 )
 
+from llamalab.classroom.sections import read_chapter
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
 CHAPTER = "04-join-fragments.ipynb"
@@ -111,6 +113,9 @@ def notes(chapter: str = CHAPTER) -> list[dict]:
     return [cell["metadata"]["speaker"] for cell in page["cells"] if "speaker" in cell["metadata"]]
 
 
+GUESSES = [section.guesses for section in read_chapter(CHAPTER).sections]
+
+
 def test_the_notes_follow_and_are_never_on_the_projector(fresh, artefacts):
     projector, speaker = fresh.projector, fresh.speaker
     secret = [text for note in notes() for text in (note["say"], note["if_it_fails"])]
@@ -124,6 +129,8 @@ def test_the_notes_follow_and_are_never_on_the_projector(fresh, artefacts):
         here = notes()[section(projector)]
         expect(speaker.locator("#say")).to_have_text(here["say"])
         expect(speaker.locator("#iffails")).to_have_text(here["if_it_fails"])
+        right = [f"Right: {answer}" for answer in GUESSES[len(shown) - 1]]
+        expect(speaker.locator("#right")).to_have_text(". ".join(right))
         if len(shown) == 3:
             speaker.screenshot(path=artefacts / "speaker-1366x768.png")
         if not go_on(projector):

@@ -11,6 +11,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from llamalab.classroom import instructors
 from llamalab.classroom.instructors import PLANS, fill
 from llamalab.classroom.sections import Section, taught_chapters, title_of
+from llamalab.exercises.guesses import GUESSES
 from llamalab.lesson.copying import FOR_INSTRUCTORS, lesson_source
 from llamalab.lesson.progress import chapter_files
 
@@ -32,6 +33,14 @@ def test_a_place_is_filled_and_the_text_around_it_stays():
     assert "old" not in filled
     assert "version" in filled
     assert fill(filled) == filled
+
+
+def test_every_guess_has_its_answer_in_its_section():
+    asked = [guess.answer() for guess in GUESSES.values()]
+    assert [right for chapter in CHAPTERS for one in chapter.sections for right in one.guesses] == (
+        asked
+    )
+    assert f"*Right: {asked[0]}.*" in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("minutes", PLANS)

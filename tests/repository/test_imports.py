@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "classroom": [],
     "classroom.handout": ["errors", "lesson", "__init__"],
     "classroom.instructors": ["classroom.sections", "lesson", "__init__"],
-    "classroom.sections": ["lesson"],
+    "classroom.sections": ["exercises", "lesson"],
     "classroom.solutions": ["exercises", "lesson"],
     "classroom.presenting": [
         *("errors", "lesson", "standin", "classroom.instructors", "classroom.sections"),

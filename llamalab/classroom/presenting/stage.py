@@ -113,8 +113,8 @@ def copy_lesson(target: Path, plan: int | None = None) -> None:
 def about(file: str, plan: int | None = None) -> dict:
     """A chapter's path, title and minutes in a plan, for the speaker's page.
 
-    `taught` says of each section whether the plan has it; `pause` are the minutes of the break
-    before the chapter.
+    `taught` says of each section whether the plan has it, `guesses` what is right of its guesses;
+    `pause` are the minutes of the break before the chapter.
     """
     chapter = read_chapter(file)
     taught = [plan is None or section.is_in(plan) for section in chapter.sections]
@@ -124,6 +124,7 @@ def about(file: str, plan: int | None = None) -> dict:
         "title": chapter.title,
         "minutes": sum(itertools.compress(minutes, taught)),
         "taught": taught,
+        "guesses": [section.guesses for section in chapter.sections],
         "pause": pause_before(chapter.number, plan),
     }
 
