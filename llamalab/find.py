@@ -163,7 +163,7 @@ def present() -> tuple[str, str] | None:
     keep_proxies_off_loopback()
     asked = _asked()
     with contextlib.suppress(ServerNotFound):
-        return look(parse_host(asked) if asked.strip() else DEFAULT, timeout=2.0)
+        return look(parse_host(asked) if asked.strip() else DEFAULT)
     return None
 
 
@@ -209,7 +209,7 @@ def _named_builtin(asked: str) -> tuple[str, str] | None:
     if page() or keys.known_for(address):
         return None
     with contextlib.suppress(ServerNotFound):
-        if asked.strip() and is_here(address) and who_answers(address, timeout=2.0) == BUILTIN:
+        if asked.strip() and is_here(address) and who_answers(address) == BUILTIN:
             return address, BUILTIN
     return None
 
@@ -247,7 +247,7 @@ def _there(share: bool, builtin: bool) -> tuple[str, str] | None:
     """The server that is on this machine already."""
     for address in filter(None, (DEFAULT, sharing.noted(_port()))):
         with contextlib.suppress(ServerNotFound):
-            note = who_answers(address, timeout=2.0)
+            note = who_answers(address)
             if note == BUILTIN:
                 return address, note + _shared_with_others(address, share)
             if address == DEFAULT and not builtin:

@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import requests
+from patience import PATIENCE
 from requests import Response
 from tiny_server import free_port
 
@@ -19,7 +20,6 @@ from llamalab.classroom.share.students import Student
 
 NGINX = ("nginx", "/usr/sbin/nginx")  # on Debian it is not on the PATH of an ordinary user
 INSTALL = "apt-get install nginx, or brew install nginx"
-PATIENCE = 60  # seconds before a test that hangs fails instead
 
 RECORDED = {"model": "mistral", "prompt": "Are you listening?"}
 

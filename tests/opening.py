@@ -7,15 +7,14 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # comes with ipykernel
+from patience import eventually
 
 LLAMALAB = (sys.executable, "-m", "llamalab")
-PATIENCE = 60  # seconds before a test that hangs fails instead
 
 
 @dataclass
@@ -48,12 +47,7 @@ def opened(
 
 def need_ended(processes: Sequence[psutil.Process]) -> None:
     """Wait until the last of these processes has ended; a zombie has."""
-    left = [process for process in processes if runs(process)]
-    end = time.monotonic() + PATIENCE
-    while left and time.monotonic() < end:
-        time.sleep(0.05)
-        left = [process for process in left if runs(process)]
-    assert not left
+    eventually(lambda: not any(map(runs, processes)))
 
 
 def runs(process: psutil.Process) -> bool:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server
 
 from llamalab.classroom.presenting import kernel
 
 LINE = b'{"response":"Yes"}\n'
-PATIENCE = 60  # seconds before a test that hangs fails instead
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import requests
 from nginx_class import (
     INSTALL,
     NGINX,
-    PATIENCE,
     RECORDED,
     all_at_once,
     nginx_class,
 )
+from patience import PATIENCE
 from tiny_server import free_port, head, tiny_server
 
 from llamalab.standin.answers.local_model import local_model

@@ -14,7 +14,8 @@ import ollama
 import openai
 import pytest
 import requests
-from nginx_class import INSTALL, NGINX, PATIENCE, RECORDED, nginx_class, raw
+from nginx_class import INSTALL, NGINX, RECORDED, nginx_class, raw
+from patience import PATIENCE
 from tiny_server import chunk, head, tiny_server
 
 import llamalab

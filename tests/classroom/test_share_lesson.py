@@ -4,7 +4,8 @@ import json
 
 import pytest
 import requests
-from nginx_class import INSTALL, NGINX, PATIENCE, RECORDED, nginx_class, raw
+from nginx_class import INSTALL, NGINX, RECORDED, nginx_class, raw
+from patience import PATIENCE
 
 from llamalab.classroom.share import command, lesson_site, sheets
 from llamalab.errors import LlamalabError

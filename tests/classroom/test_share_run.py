@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from nginx_class import INSTALL, NGINX, PATIENCE, RECORDED
+from nginx_class import INSTALL, NGINX, RECORDED
 from opening import need_ended
+from patience import PATIENCE
 from tiny_server import free_port
 
 from llamalab import cli

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import requests
+from patience import PATIENCE
 from urllib3.connectionpool import HTTPConnectionPool
 
 from llamalab.page import server as page_server
@@ -18,7 +19,6 @@ from llamalab.standin.run import BuiltinServer
 
 ASKED = {"model": "mistral", "prompt": "Are you listening?"}
 RECORDING = FOLDER / "mistral-are-you-listening.ndjson"
-PATIENCE = 60  # seconds before a test that hangs fails instead
 
 
 @pytest.fixture(scope="module")
