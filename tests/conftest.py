@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -37,6 +38,7 @@ def pytest_sessionstart(session):
     # A shell that runs the tests in the background has them ignore Ctrl-C, and all they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_bytecode(session.config)
     from llamalab.standin.answers.local_model import local_model
     from llamalab.standin.run import BuiltinServer
 
@@ -48,6 +50,17 @@ def pytest_sessionstart(session):
     server = BuiltinServer.start(speed=0, engine=local_model())
     os.environ["OLLAMA_HOST"] = server.url
     session.config.add_cleanup(server.stop)
+
+
+def keep_bytecode(config: pytest.Config) -> None:
+    """Let modules be compiled once, also where Python may leave nothing beside their sources.
+
+    The tests start some hundred programs: each would compile requests, a kernel or JupyterLab.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", folder.name)
 
 
 @pytest.hookimpl(optionalhook=True)
