@@ -34,7 +34,7 @@ MOMENTS = {
     "in the middle of a line": [LINE, LINE[:20]],
     "while it stalls": [LINE, LINE],
 }
-AGAIN = 10  # seconds later, Ctrl-C is pressed again: now and then Python cannot raise it at once
+AGAIN = 4  # seconds later, Ctrl-C is pressed again: now and then Python cannot raise it at once
 ANSWERED = 10  # seconds for a kernel to answer; interrupted again while it does, it never would
 
 pytestmark = pytest.mark.skipif(
