@@ -35,6 +35,7 @@ IDLE = """() => {
     const waits = cell => cell.model.executionState === 'running';
     return sessionContext.session?.kernel?.status === 'idle' && !content.widgets.some(waits);
 }"""
+HAS_RUN = f"index => ({CELLS})()[index].count && ({IDLE})()"
 HEIGHTS = """() => {
     const {node} = window.jupyterapp.shell.currentWidget;
     const boxes = [...node.querySelectorAll('.jp-Cell:not(.ll-away)')]
@@ -122,6 +123,13 @@ def said(cell: dict) -> str:
     text = [output.get("text", "") for output in cell["outputs"]]
     errors = [output.get("evalue", "") for output in cell["outputs"]]
     return "".join("".join(part) for part in [*data, *text, *errors])
+
+
+def run_cell(page: Page) -> None:
+    """Run the next code cell in sight with Shift+Enter, and wait for its end."""
+    cell = next(c["index"] for c in cells(page) if c["shown"] and c["code"] and not c["count"])
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function(HAS_RUN, arg=cell)
 
 
 def run_section(page: Page) -> None:

@@ -23,6 +23,7 @@ from projector import (
     cells,
     go_on,
     in_sight,
+    run_cell,
     run_section,
     said,
     section,
@@ -296,8 +297,7 @@ def test_the_recordings_answer_at_once_when_the_live_server_is_silent_then_dead(
     projector = fresh.projector
     before = fingerprints(fresh.folder)
     go_on(projector)
-    projector.keyboard.press("Shift+Enter")
-    projector.wait_for_function(IDLE)
+    run_cell(projector)
     fresh.live.send_signal(signal.SIGSTOP)
     projector.keyboard.press("Shift+Enter")  # requests.post, without a timeout
     expect(fresh.speaker.locator("#kernel")).to_contain_text("A cell runs")
