@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from llamalab import client, diagnosis, find, keys
-from llamalab.address import keep_proxies_off_loopback, parse_host
+from llamalab.address import is_direct, keep_proxies_off_loopback, parse_host
 from llamalab.errors import BrokenStream
 from llamalab.wire import lines_of, load_record
 
@@ -70,7 +70,9 @@ async def _answer(opened: AsyncExitStack, asked: dict, server: str | None) -> ht
         url, key = f"{address}/api/chat", keys.headers()
         post = requests.Request("POST", url, json=asked, headers=key)
         wanted = requests.Session().prepare_request(post)
-        http = await opened.enter_async_context(httpx.AsyncClient(timeout=timeout))
+        # httpx does not know each way to say that an address needs no proxy; `requests` does.
+        asks = httpx.AsyncClient(timeout=timeout, trust_env=not is_direct(url))
+        http = await opened.enter_async_context(asks)
         request = http.build_request(
             "POST", wanted.url, content=wanted.body, headers=dict(wanted.headers)
         )
@@ -80,7 +82,7 @@ async def _answer(opened: AsyncExitStack, asked: dict, server: str | None) -> ht
     except (httpx.TransportError, httpx.InvalidURL, requests.RequestException, ValueError):
         return None
     opened.push_async_callback(response.aclose)
-    if response.is_redirect:
+    if response.has_redirect_location:
         return None
     if response.status_code != 200:
         raise diagnosis.refusal(await _as_requests_has_it(response, wanted), asked["model"])
@@ -96,6 +98,7 @@ async def _as_requests_has_it(
     same = requests.Response()
     same.status_code, same.url, same.request = answer.status_code, request.url, request
     same.headers.update(answer.headers)
+    same.encoding = requests.utils.get_encoding_from_headers(same.headers)
     try:
         same.raw = io.BytesIO(await answer.aread())
     except httpx.HTTPError:  # cut off, or not what its Content-Encoding says

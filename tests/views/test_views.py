@@ -13,6 +13,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 from slow_model import slow_model
+from tiny_server import head, tiny_server
 
 import llamalab
 from llamalab import chat_box, client, inspector, race, time_bars, waterfall
@@ -654,6 +655,16 @@ def test_a_refused_question_is_asked_once(chat, model):
     asked(chat, "busy")
     assert "The server is busy (HTTP 503)." in html(chat)
     assert len(model.asked) == 1
+
+
+def test_a_server_that_needs_no_proxy_is_asked_without_one(model, monkeypatch):
+    """`requests` knows a network in NO_PROXY, httpx does not."""
+    with tiny_server(head("403 Forbidden", "Content-Length: 0")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "127.0.0.0/8")
+        box = chat_box("mistral", server=model.url.replace("127.0.0.1", "127.1"))
+        asked(box, "hello")
+    assert box.text() == "you: hello\nslow: You said: hello"
 
 
 def test_a_server_that_does_not_begin_to_answer_is_asked_once(chat, model, monkeypatch):
