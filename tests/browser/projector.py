@@ -54,7 +54,7 @@ DRAWN = """() => {
         .map(element => element.getBoundingClientRect().bottom).join();
     window.framesStill = places === window.lastPlaces ? window.framesStill + 1 : 0;
     window.lastPlaces = places;
-    return views.every(cell => cell.node.querySelector('.ll'))
+    return views.every(cell => cell.node.querySelector('.jupyter-widgets *'))
         && [...document.images].every(image => image.complete) && window.framesStill > 30;
 }"""
 # Each visible text and its letters' size.
