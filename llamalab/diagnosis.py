@@ -228,9 +228,8 @@ def refusal(response: requests.Response, model: str = "") -> LlamalabError:
 
 def _filled_in(row: Row, answer: Answer) -> LlamalabError:
     fields = answer.fields()
-    error = row.error(*(sentence.format_map(fields) for sentence in (row.what, row.why, row.do)))
-    error.status = answer.status
-    return error
+    sentences = (sentence.format_map(fields) for sentence in (row.what, row.why, row.do))
+    return row.error(*sentences, status=answer.status)
 
 
 def when(response: requests.Response, words: str = "") -> str:

@@ -20,11 +20,17 @@ class LlamalabError(Exception):
       Do:  plug it in
     """
 
-    status: int | None = None
-
-    def __init__(self, what: str, why: str = "", do: str = "", partial: str = ""):
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        do: str = "",
+        partial: str = "",
+        status: int | None = None,
+    ):
         super().__init__(what)
         self.what, self.why, self.do, self.partial = what, why, do, partial
+        self.status = status
 
     def __str__(self) -> str:
         lines = [self.what]

@@ -141,9 +141,7 @@ def look(
             return moved or address, _name(answer.get("version"))
         trouble = trouble or explain(response)
     if trouble:
-        error = ServerNotFound(trouble.what, trouble.why, trouble.do)
-        error.status = trouble.status
-        raise error
+        raise ServerNotFound(trouble.what, trouble.why, trouble.do, status=trouble.status)
     raise ServerNotFound(
         f"Something answers at {without_password(address)}, but it is not a model server.",
         why="it does not speak Ollama's API; another program or a proxy has this address",

@@ -82,7 +82,7 @@ def last_record(lines) -> dict:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it is no more, or only waits for its parent to ask how it ended."""
+    """Whether it has ended; its parent may not yet have asked how."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # it has ended between the two questions

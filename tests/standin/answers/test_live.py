@@ -22,7 +22,7 @@ HELLO = [{"role": "user", "content": "Say hello."}]
 
 @pytest.fixture(scope="module")
 def live(model_file):
-    """A server that nobody else asks: here it matters whether its model is loaded."""
+    """A server for these tests alone: here it matters whether its model is loaded."""
     with BuiltinServer.start(speed=0, engine=LocalModel(MODEL, model_file, pulled=True)) as server:
         yield server.url
 

@@ -124,7 +124,7 @@ def server():
 
 @contextlib.contextmanager
 def waiting_for_nothing(*names):
-    """So each connection comes to its end, or the test hangs; whoever is slow is hung up on."""
+    """So each connection comes to its end, or the test hangs: a slow client is hung up on."""
     with pytest.MonkeyPatch.context() as patch:
         for limit in names:
             patch.setattr(limits, limit, 0.1)
